@@ -1,0 +1,7 @@
+# shellcheck shell=bash
+# Which job runner each kind of work uses. All follow Kaldi's protocol:
+#     runner [--mem 4G] [--num-threads 2] [--gpu 1] [--max-jobs-run 8] [JOB=1:20] log/x.JOB.log command…
+# utils/run.py runs jobs on this machine, as many at a time as its cores (and GPUs) allow. Kaldi's run.pl, slurm.pl
+# and queue.pl, put on PATH, work here as well.
+export train_cmd="run.py --mem 2G"   # CPU work: features, noisy copies
+export cuda_cmd="run.py --mem 8G"    # trainings and scoring; the driver adds --gpu and --num-threads

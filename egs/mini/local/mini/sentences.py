@@ -1,0 +1,274 @@
+"""Sentences of random syllables, spoken neutrally or with an emotion in a part of them.
+
+Vowel targets are the averages for men of Peterson & Barney (1952), consonants are rough targets in the manner of
+Klatt (1980). What an emotion does to a voice follows the directions summarised by Scherer (2003, "Vocal communication
+of emotion", Speech Communication 40); the sizes are ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.signal import lfilter
+
+from mini.speakers import Speaker
+from mini.voice import FRAMES_PER_SECOND, HOP, SAMPLE_RATE, Tracks, synthesise
+
+SHORTEST, LONGEST = 1.5, 2.5  # seconds of a recording, silence at both ends included
+LEAST_SHARE, MOST_SHARE = 0.35, 0.70  # of the speech in an emotional recording that is emotional
+
+VOWELS = {  # F1, F2, F3 in Hz
+    "i": (270, 2290, 3010), "I": (390, 1990, 2550), "e": (530, 1840, 2480), "a": (660, 1720, 2410),
+    "A": (730, 1090, 2440), "o": (570, 840, 2410), "U": (440, 1020, 2240), "u": (300, 870, 2240),
+    "V": (640, 1190, 2390), "R": (490, 1350, 1690),
+}  # fmt: skip
+_UPPER_FORMANTS = (3500.0, 4500.0, 5500.0)  # Hz; these stay where they are
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of constant targets; the tracks glide from one to the next."""
+
+    seconds: float
+    formants: tuple[float, float, float] | None = None  # Hz; None: those of the syllable's vowel
+    voicing: float = 0.0
+    aspiration: float = 0.0
+    frication: float = 0.0
+    centre: float = 3000.0  # Hz, of the frication
+
+
+def _plosive(gap: float, burst: float, centre: float, aspiration: float) -> tuple[Segment, ...]:
+    return (
+        Segment(gap),
+        Segment(0.012, frication=burst, centre=centre),
+        Segment(aspiration, aspiration=0.7),
+    )
+
+
+def _voiced_plosive(locus: tuple[float, float, float], centre: float) -> tuple[Segment, ...]:
+    return Segment(0.05, locus, voicing=0.12), Segment(0.010, locus, voicing=0.2, frication=0.25, centre=centre)
+
+
+CONSONANTS: dict[str, tuple[Segment, ...]] = {
+    "": (),
+    "p": _plosive(0.06, 0.25, 1000, 0.03),
+    "t": _plosive(0.055, 0.6, 4000, 0.03),
+    "k": _plosive(0.055, 0.5, 1900, 0.04),
+    "b": _voiced_plosive((200, 900, 2200), 900),
+    "d": _voiced_plosive((200, 1700, 2600), 3800),
+    "g": _voiced_plosive((200, 2000, 2300), 2000),
+    "s": (Segment(0.09, (320, 1500, 2600), frication=0.7, centre=5500),),
+    "S": (Segment(0.09, (300, 1800, 2500), frication=0.7, centre=2900),),
+    "f": (Segment(0.08, (300, 1000, 2200), frication=0.2, centre=1800),),
+    "z": (Segment(0.07, (300, 1500, 2600), voicing=0.3, frication=0.4, centre=5200),),
+    "h": (Segment(0.06, aspiration=1.0),),
+    "m": (Segment(0.065, (250, 1000, 2200), voicing=0.40),),
+    "n": (Segment(0.060, (250, 1500, 2500), voicing=0.40),),
+    "l": (Segment(0.055, (350, 1000, 2700), voicing=0.60),),
+    "w": (Segment(0.060, (300, 700, 2200), voicing=0.55),),
+    "j": (Segment(0.055, (280, 2200, 2900), voicing=0.55),),
+    "r": (Segment(0.055, (330, 1100, 1600), voicing=0.55),),
+}
+_ONSETS = tuple(CONSONANTS)
+_CODAS = ("", "", "", "n", "m", "l", "s", "t", "r")
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How an emotion departs from the speaker's neutral voice at full strength."""
+
+    pitch: float = 0.0  # semitones
+    pitch_range: float = 1.0  # factor on accents and declination
+    slope: float = 0.0  # semitones from the beginning to the end of the emotional stretch
+    energy: float = 0.0  # dB
+    accent: float = 0.0  # dB more on a stressed syllable
+    rate: float = 1.0  # factor
+    open_quotient: float = 0.0  # added
+    tilt: float = 0.0  # octaves by which the source's cut-off moves
+    breathiness: float = 1.0  # factor
+    roughness: float = 1.0  # factor on jitter and shimmer
+    tremor: float = 0.0  # semitones, at about 6 Hz
+    smile: float = 1.0  # factor on the formants
+
+
+MANNERS = {
+    "neutral": Manner(),
+    "angry": Manner(pitch=2.0, pitch_range=1.4, slope=-1.5, energy=10.0, accent=3.0, rate=1.2, open_quotient=-0.20,
+                    tilt=1.8, breathiness=0.5, roughness=9.0),
+    "happy": Manner(pitch=8.0, pitch_range=1.8, slope=2.5, energy=4.0, accent=2.0, rate=1.15, open_quotient=0.04,
+                    smile=1.16),
+    "sad": Manner(pitch=-3.0, pitch_range=0.4, slope=-2.0, energy=-6.0, accent=-1.0, rate=0.70, open_quotient=0.18,
+                  tilt=-1.8, breathiness=2.0, roughness=1.5, tremor=1.2),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What was said: (N,) int16 at 16 kHz, and where in it the speech and its emotional stretch lie, in seconds."""
+
+    samples: np.ndarray
+    speech: tuple[float, float]
+    emotional: tuple[float, float] | None  # None: all of it is neutral
+
+
+@dataclass(frozen=True)
+class _Syllable:
+    segments: tuple[tuple[Segment, int], ...]  # each with its length in frames
+    vowel: tuple[float, float, float]
+    stressed: bool
+
+    @property
+    def frames(self) -> int:
+        return sum(frames for _, frames in self.segments)
+
+
+def record(speaker: Speaker, emotion: str, rng: np.random.Generator) -> Recording:
+    """A recording of `speaker` saying some sentence with `emotion` (a key of `MANNERS`)."""
+    manner = _personal(MANNERS[emotion], speaker, strength=rng.uniform(0.8, 1.2))
+    while True:
+        silence = rng.uniform(0.14, 0.32, size=2)
+        count = int(rng.integers(4, 9))
+        rate = speaker.rate * rng.uniform(0.93, 1.07)
+        if emotion == "neutral":
+            stretch, rates = None, np.full(count, rate)
+            syllables = _sentence(rates, rng)
+        else:
+            first, last = np.sort(rng.choice(count + 1, size=2, replace=False))
+            rates = np.full(count, rate)
+            rates[first:last] *= manner.rate
+            syllables = _sentence(rates, rng)
+            stretch = (sum(s.frames for s in syllables[:first]), sum(s.frames for s in syllables[:last]))
+        frames = sum(syllable.frames for syllable in syllables)
+        if not SHORTEST <= frames / FRAMES_PER_SECOND + silence.sum() <= LONGEST:
+            continue
+        if stretch is None or LEAST_SHARE <= (stretch[1] - stretch[0]) / frames <= MOST_SHARE:
+            break
+    tracks = _perform(syllables, speaker, manner, stretch, rng)
+    samples, start = _finish(synthesise(tracks, rng), silence, rng)
+    to_seconds = [start + frame / FRAMES_PER_SECOND for frame in (0, frames, *(stretch or ()))]
+    return Recording(samples, (to_seconds[0], to_seconds[1]), (to_seconds[2], to_seconds[3]) if stretch else None)
+
+
+def _personal(manner: Manner, speaker: Speaker, strength: float) -> Manner:
+    """The emotion as this speaker shows it this time: every departure scaled by the speaker's habit and `strength`."""
+    pitch, energy = strength * speaker.pitch_cue, strength * speaker.energy_cue
+    rate, quality = strength * speaker.rate_cue, strength * speaker.quality_cue
+    return replace(
+        manner,
+        pitch=manner.pitch * pitch,
+        pitch_range=manner.pitch_range**pitch,
+        slope=manner.slope * pitch,
+        energy=manner.energy * energy,
+        accent=manner.accent * energy,
+        rate=manner.rate**rate,
+        open_quotient=manner.open_quotient * quality,
+        tilt=manner.tilt * quality,
+        breathiness=manner.breathiness**quality,
+        roughness=manner.roughness**quality,
+        tremor=manner.tremor * quality,
+        smile=manner.smile**quality,
+    )
+
+
+def _sentence(rates: np.ndarray, rng: np.random.Generator) -> list[_Syllable]:
+    """Random syllables, one for every rate (1: unhurried), the last one lengthened."""
+    syllables = []
+    for index, rate in enumerate(rates):
+        vowel = VOWELS[str(rng.choice(list(VOWELS)))]
+        stressed = bool(rng.random() < 0.4)
+        vowel_seconds = 0.105 * (1.35 if stressed else 1.0) * (1.4 if index == len(rates) - 1 else 1.0)
+        segments = (
+            *CONSONANTS[str(rng.choice(_ONSETS))],
+            Segment(vowel_seconds * rng.uniform(0.85, 1.2), voicing=1.0),
+            *CONSONANTS[str(rng.choice(_CODAS))],
+        )
+        timed = tuple((s, max(2, round(s.seconds * FRAMES_PER_SECOND / rate))) for s in segments)
+        syllables.append(_Syllable(timed, vowel, stressed))
+    return syllables
+
+
+def _smooth(track: np.ndarray, seconds: float) -> np.ndarray:
+    """Moving Hann average along the first axis, the ends held."""
+    half = max(1, round(seconds * FRAMES_PER_SECOND / 2))
+    window = np.hanning(2 * half + 3)[1:-1]
+    padded = np.pad(track, [(half, half)] + [(0, 0)] * (track.ndim - 1), mode="edge")
+    views = np.lib.stride_tricks.sliding_window_view(padded, len(window), axis=0)
+    return (views * (window / window.sum())).sum(axis=-1)
+
+
+def _perform(
+    syllables: list[_Syllable],
+    speaker: Speaker,
+    manner: Manner,
+    stretch: tuple[int, int] | None,
+    rng: np.random.Generator,
+) -> Tracks:
+    """Tracks of the sentence in the speaker's voice, `manner` taking over in the frames of `stretch`."""
+    targets = [(segment, syllable) for syllable in syllables for segment, _ in syllable.segments]
+    lengths = [frames for syllable in syllables for _, frames in syllable.segments]
+
+    def held(values: list) -> np.ndarray:
+        return np.repeat(np.array(values, float), lengths, axis=0)
+
+    num_frames = sum(lengths)
+    time = np.arange(num_frames) / FRAMES_PER_SECOND
+    amount, within = np.zeros(num_frames), np.zeros(num_frames)  # of the emotion; how far through it, -0.5 to 0.5
+    if stretch is not None:
+        amount[slice(*stretch)] = 1.0
+        within[slice(*stretch)] = np.linspace(-0.5, 0.5, stretch[1] - stretch[0])
+    amount = _smooth(amount, 0.08)
+
+    lower = _smooth(held([segment.formants or syllable.vowel for segment, syllable in targets]), 0.06)
+    upper = np.broadcast_to(_UPPER_FORMANTS, (num_frames, len(_UPPER_FORMANTS)))
+    scale = speaker.formant_scale * manner.smile**amount
+    formants = np.minimum(np.concatenate([lower, upper], axis=1) * scale[:, None], 0.97 * SAMPLE_RATE / 2)
+
+    accents = np.zeros(num_frames)  # 0 to 1
+    start = 0
+    for syllable in syllables:
+        centre, width = start + 0.6 * syllable.frames, 0.55 * syllable.frames
+        height = rng.uniform(0.6, 1.0) if syllable.stressed else rng.uniform(0.0, 0.3)
+        accents += height * np.exp(-0.5 * ((np.arange(num_frames) - centre) / width) ** 2)
+        start += syllable.frames
+    through = np.linspace(0.5, -0.5, num_frames)
+    melody = accents * speaker.pitch_range + rng.uniform(1.0, 3.0) * through  # declination
+    tremor = np.sin(2 * np.pi * (rng.uniform(5.5, 7.0) * time + rng.random()))
+    semitones = (
+        rng.normal(0.0, 0.8)  # nobody starts twice on the same note
+        + melody * manner.pitch_range**amount
+        + amount * (manner.pitch + manner.slope * within + manner.tremor * tremor)
+        + _smooth(rng.normal(0.0, 0.6, num_frames), 0.15)
+    )
+    level = 10 ** ((amount * (manner.energy + manner.accent * accents) + 3.0 * accents) / 20)
+    level *= 1 + 0.4 * manner.tremor * amount * tremor
+
+    voicing = _smooth(held([segment.voicing for segment, _ in targets]), 0.03) * level
+    breath = speaker.breathiness * manner.breathiness**amount
+    whisper = _smooth(held([segment.aspiration for segment, _ in targets]), 0.02) * level
+    rough = manner.roughness**amount
+    return Tracks(
+        f0=np.clip(speaker.base_f0 * 2 ** (semitones / 12), 55.0, 600.0),
+        formants=formants,
+        voicing=voicing,
+        aspiration=0.5 * whisper + 6 * breath * voicing,
+        frication=_smooth(held([segment.frication for segment, _ in targets]), 0.015) * level,
+        friction_centre=held([segment.centre for segment, _ in targets]),
+        open_quotient=np.clip(speaker.open_quotient + manner.open_quotient * amount, 0.3, 0.9),
+        tilt_cutoff=np.clip(speaker.tilt_cutoff * 2 ** (manner.tilt * amount), 300.0, 7000.0),
+        jitter=speaker.jitter * rough,
+        shimmer=speaker.shimmer * rough,
+    )
+
+
+def _finish(sound: np.ndarray, silence: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Silence before and after, the room's noise under everything, 16 bits; also where the speech begins, s."""
+    before, after = (round(seconds * SAMPLE_RATE / HOP) * HOP for seconds in silence)
+    fade = np.minimum(1.0, np.minimum(np.arange(len(sound)), np.arange(len(sound))[::-1]) / (0.01 * SAMPLE_RATE))
+    loudness = 10 ** rng.uniform(-26 / 20, -20 / 20) * 32768  # RMS of the speech, -26 to -20 dB of full scale
+    speech = sound * fade
+    speech *= loudness / np.sqrt(np.mean(speech**2))
+    speech *= min(1.0, 30000 / np.abs(speech).max())  # a peak that would clip makes the recording softer
+    room = lfilter([0.4], [1.0, -0.9], rng.standard_normal(before + len(speech) + after)) * rng.uniform(1.0, 4.0)
+    room[before : before + len(speech)] += speech
+    return np.rint(room).astype(np.int16), before / SAMPLE_RATE

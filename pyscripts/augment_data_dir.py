@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""Write a noisy copy of a data directory: its tables and `utt2noise`, which says what noise goes under each utterance.
+
+Nothing is mixed here but what --write-wav asks for: pyscripts/make_mfcc.py mixes in memory, from `utt2noise`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from ser.audio import AudioError, UtteranceReader, decode, is_pipe
+from ser.datadir import SPEAKER_TABLES, TABLES, DataDir, validate
+from ser.errors import SerError, run_main
+from ser.files import Marker, atomic_path, file_identity, fingerprint, write_text
+from ser.frontend import MfccOptions, read_conf
+from ser.noise import NoiseReader, draw_noise, mix, parse_snr, read_noise_list, read_utt2noise
+from ser.progress import progress
+from ser.tables import write_table
+
+# What is made of the audio is not copied, but for the VAD, which is right for the speech in the mix.
+OF_CLEAN_AUDIO = ("feats.scp", "utt2num_frames", "cmvn.scp", "utt2noise")
+
+
+def durations(data: DataDir) -> dict[str, float]:
+    """Seconds of each utterance: from utt2dur, else from segments, else out of the recordings."""
+    if data.has("utt2dur"):
+        return {utterance: float(seconds) for utterance, seconds in data.table("utt2dur").items()}
+    if data.has("segments"):
+        times = {utterance: value.split()[1:] for utterance, value in data.table("segments").items()}
+        return {utterance: float(end) - float(start) for utterance, (start, end) in times.items()}
+    recordings = data.table("wav.scp")
+    return {
+        recording: recording_seconds(rxfile)
+        for recording, rxfile in progress(recordings.items(), len(recordings), "reading durations")
+    }
+
+
+def recording_seconds(rxfile: str) -> float:
+    if is_pipe(rxfile):
+        recording = decode(rxfile)
+        return len(recording.samples) / recording.rate
+    try:
+        return soundfile.info(rxfile).duration
+    except soundfile.SoundFileError:
+        raise SerError(f"{rxfile}: cannot be read as audio; run steps/make_mfcc.sh, which tells more") from None
+
+
+def copied_tables(data: DataDir, suffix: str, own_vad: bool) -> dict[str, dict[str, str]]:
+    """The tables of the copy but for utt2noise: utterance and recording ids carry `suffix`, speaker ids do not."""
+    left_out = (*OF_CLEAN_AUDIO, "spk2utt", *(("vad.scp",) if own_vad else ()))
+    copy = {}
+    for name in TABLES:
+        if name not in left_out and data.has(name):
+            added = "" if name in SPEAKER_TABLES else suffix
+            copy[name] = {key + added: value for key, value in data.table(name).items()}
+    for utterance, value in copy.get("segments", {}).items():
+        recording, times = value.split(None, 1)
+        copy["segments"][utterance] = f"{recording}{suffix} {times}"
+    spk2utt: dict[str, list[str]] = {}
+    for utterance in sorted(copy["utt2spk"]):
+        spk2utt.setdefault(copy["utt2spk"][utterance], []).append(utterance)
+    return copy | {"spk2utt": {speaker: " ".join(utterances) for speaker, utterances in spk2utt.items()}}
+
+
+def is_whole(out_dir: Path, names: Iterable[str]) -> bool:
+    """Whether the tables are there and agree. Not whether they are as written: steps/make_mfcc.sh may since have
+    dropped an utterance or written utt2dur, and a rerun must not undo that."""
+    if not all((out_dir / name).is_file() for name in names):
+        return False
+    try:
+        validate(out_dir, need=())
+    except SerError:
+        return False
+    return True
+
+
+def write_copy(out_dir: Path, copy: Mapping[str, Mapping[str, object]]) -> None:
+    """Make `out_dir` hold these tables and none that was there before.
+
+    utt2noise goes first and utt2spk last: a run killed in between leaves neither what reads as clean data nor what
+    reads as a data directory.
+    """
+    (out_dir / "utt2spk").unlink(missing_ok=True)
+    for name in TABLES:
+        if name not in copy:
+            (out_dir / name).unlink(missing_ok=True)
+    for name in sorted(copy, key=lambda name: (name != "utt2noise", name == "utt2spk")):
+        write_table(out_dir / name, copy[name])
+
+
+def write_wavs(out_dir: Path, folder: Path, rate: int) -> None:
+    """Write the mix of every utterance of a noisy copy to `<folder>/<utterance>.wav`, 16 bits at `rate` Hz.
+
+    Files of an interrupted run with the same copy and rate are kept. Samples beyond 16 bits are clipped and counted:
+    scaling them into range would change the level that the features see.
+    """
+    specs = read_utt2noise(out_dir / "utt2noise")
+    digest = fingerprint(*(out_dir / name for name in ("utt2noise", "wav.scp", "segments")), rate)
+    made_by = folder / ".made_by"
+    if not made_by.is_file() or made_by.read_text() != digest:
+        for utterance in specs:
+            (folder / f"{utterance}.wav").unlink(missing_ok=True)
+        write_text(made_by, digest)
+    missing = [utterance for utterance in specs if not (folder / f"{utterance}.wav").is_file()]
+    noise = NoiseReader(rate)
+    clipped: dict[str, int] = {}
+    unreadable: list[AudioError] = []
+    utterances = UtteranceReader(out_dir, rate) if missing else ()
+    for utterance, speech in progress(utterances, len(specs), f"writing {folder}"):
+        path = folder / f"{utterance}.wav"
+        if path.is_file():
+            continue
+        if isinstance(speech, AudioError):
+            unreadable.append(speech)
+            continue
+        spec = specs[utterance]
+        mixed = np.rint(mix(speech.samples, noise.read(spec, len(speech.samples)), spec.snr))
+        samples = np.clip(mixed, -32768, 32767)
+        if count := int(np.count_nonzero(samples != mixed)):
+            clipped[utterance] = count
+        with atomic_path(path) as temporary:
+            soundfile.write(temporary, samples.astype(np.int16), rate, subtype="PCM_16", format="WAV")
+    print(f"{folder}: {len(missing) - len(unreadable)} mixes written, {len(specs) - len(missing)} were there already")
+    if clipped:
+        worst = max(clipped, key=clipped.__getitem__)
+        print(
+            f"warning: {folder}: {sum(clipped.values())} samples in {len(clipped)} of {len(missing)} mixes are beyond "
+            f"16 bits and were clipped ({worst}: {clipped[worst]}); the features are not affected",
+            file=sys.stderr,
+        )
+    if unreadable:
+        raise SerError(f"{len(unreadable)} of {len(specs)} utterances could not be mixed: {unreadable[0]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--snr", default="10", metavar="DB")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--suffix", default="", help="append -SUFFIX to utterance ids; without it they stay")
+    parser.add_argument("--own-vad", choices=("true", "false"), default="false",
+                        help="leave out the clean recordings' vad.scp")
+    parser.add_argument("--write-wav", type=Path, metavar="DIR", help="also write the mixes there, as 16-bit WAV")
+    parser.add_argument("--mfcc-config", type=Path, metavar="FILE", help="whose sampling rate --write-wav mixes at",
+                        default=Path(__file__).resolve().parent.parent / "conf" / "mfcc_8k.conf")
+    parser.add_argument("data_dir", type=Path, metavar="data")
+    parser.add_argument("noise_list", type=Path, metavar="noise-list", help="lines '<noise id> <audio file>'")
+    parser.add_argument("out_dir", type=Path, metavar="out-data")
+    arguments = parser.parse_args()
+    snr = parse_snr(arguments.snr, "--snr")
+    if not re.fullmatch(r"[\w.-]*", arguments.suffix, re.ASCII):
+        raise SerError(f"--suffix {arguments.suffix!r}: letters, digits, '.', '_' and '-' only")
+    suffix = f"-{arguments.suffix}" if arguments.suffix else ""
+    out_dir = arguments.out_dir
+    if out_dir.resolve() == arguments.data_dir.resolve():
+        raise SerError(f"{out_dir}: the copy would overwrite the data directory; give it another name")
+
+    validate(arguments.data_dir, need=("wav.scp",))
+    data = DataDir(arguments.data_dir)
+    if data.has("utt2noise"):
+        raise SerError(f"{data.path}: is a noisy copy itself (it has utt2noise); copy the clean data")
+    known = set(data.utterances)
+    if suffix and (taken := [utterance for utterance in data.utterances if utterance + suffix in known]):
+        raise SerError(f"{data.path}: {taken[0]}{suffix} is there already; choose another --suffix")
+
+    noises = read_noise_list(arguments.noise_list)
+    marker = Marker(out_dir / ".augment_data_dir.done", fingerprint(
+        *(arguments.data_dir / name for name in TABLES if name not in OF_CLEAN_AUDIO), arguments.noise_list,
+        *(file_identity(path) for path in noises.values()), snr, arguments.seed, suffix, arguments.own_vad,
+    ))
+    copy = copied_tables(data, suffix, arguments.own_vad == "true")
+    if marker.is_current() and is_whole(out_dir, ("utt2noise", *copy)):
+        print(f"{out_dir}: noisy copy of {data.path} is up to date")
+    else:
+        seconds = durations(data)
+        specs = {
+            utterance + suffix: draw_noise(
+                noises, utterance, seconds[utterance], snr, arguments.noise_list.stem, arguments.seed
+            )
+            for utterance in progress(data.utterances, len(data.utterances), "drawing noise")
+        }
+        marker.clear()
+        write_copy(out_dir, {"utt2noise": specs, **copy})
+        marker.write(())
+        files = len({spec.path for spec in specs.values()})
+        vad = "the clean recordings' VAD" if "vad.scp" in copy else "no VAD yet"
+        print(f"{out_dir}: {len(specs)} utterances of {data.path} at {snr:g} dB, {files} noise files used, {vad}")
+    if arguments.write_wav is not None:
+        write_wavs(out_dir, arguments.write_wav, read_conf(arguments.mfcc_config, MfccOptions).rate)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""Mean normalisation and voiced-frame selection, one job at a time; steps/prepare_feats.sh runs the whole.
+
+Reads feats.scp and vad.scp of a data directory, writes another one whose feats.scp is ready for training and whose
+utt2spk, spk2utt and utt2emo hold the utterances that are left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ser.arks import ArkWriter, read_arks
+from ser.errors import SerError, run_main
+from ser.featurejobs import FeatureStep, Summary, add_arguments, run_verb, scp_inputs
+from ser.files import write_text
+from ser.frontend import sliding_cmn, utterance_cmn
+from ser.progress import progress
+from ser.tables import read_table, write_table
+
+_CMN: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "sliding": sliding_cmn,
+    "utterance": utterance_cmn,
+    "none": lambda features: features,
+}
+
+
+class PrepareFeats(FeatureStep):
+    name, stem, scp, what = "prepare_feats", "feats", "feats.scp", "normalised voiced features"
+
+    def __init__(self, cmn: str) -> None:
+        self.options = self.cmn = cmn
+
+    def inputs(self, data: Path) -> dict[str, object]:
+        conf = [path.read_text() if path.exists() else None for path in (data / "frame_shift", data / "conf/mfcc.conf")]
+        tables = [scp_inputs(data / name) for name in ("feats.scp", "vad.scp")]
+        tables += [read_table(data / name) for name in ("utt2spk", "utt2emo") if (data / name).exists()]
+        return {utterance: (conf, *(table.get(utterance) for table in tables)) for utterance in tables[0]}
+
+    def process(self, data: Path, writer: ArkWriter, summary: Summary) -> None:
+        total = len(read_table(data / "feats.scp"))
+        pairs = itertools.zip_longest(
+            read_arks(data / "feats.scp"), read_arks(data / "vad.scp"), fillvalue=("nothing", np.zeros(0))
+        )
+        for (utterance, matrix), (other, voiced) in progress(pairs, total, "normalised"):
+            if utterance != other:
+                raise SerError(f"{data}: feats.scp has {utterance} where vad.scp has {other}; run steps/compute_vad.sh")
+            if len(voiced) != len(matrix):
+                raise SerError(
+                    f"{data}: {utterance} has {len(matrix)} frames in feats.scp and {len(voiced)} in vad.scp; "
+                    "run steps/compute_vad.sh again"
+                )
+            selected = _CMN[self.cmn](matrix)[voiced > 0]
+            if len(selected) == 0:
+                summary.drop(utterance, "has no voiced frame; remove it from the lists")
+                continue
+            writer.write(utterance, selected)
+            summary.frames[utterance] = len(selected)
+
+    def tables(self, data: Path, target: Path, summary: Summary) -> list[Path]:
+        speakers = {utt: spk for utt, spk in read_table(data / "utt2spk").items() if utt in summary.frames}
+        write_table(target / "utt2spk", speakers)
+        utterances: dict[str, list[str]] = {}
+        for utterance, speaker in speakers.items():
+            utterances.setdefault(speaker, []).append(utterance)
+        write_table(target / "spk2utt", {speaker: " ".join(utts) for speaker, utts in utterances.items()})
+        written = [target / "utt2spk", target / "spk2utt"]
+        if (data / "utt2emo").exists():
+            emotions = read_table(data / "utt2emo")
+            write_table(target / "utt2emo", {utt: emotions[utt] for utt in speakers if utt in emotions})
+            written.append(target / "utt2emo")
+        for name in ("frame_shift", "conf/mfcc.conf"):
+            if (data / name).exists():
+                write_text(target / name, (data / name).read_text())
+                written.append(target / name)
+        write_table(target / "utt2num_frames", summary.frames)
+        return [target / "utt2num_frames", *written]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    parser.add_argument("--cmn", choices=tuple(_CMN), default="sliding", help="mean normalisation (default: sliding)")
+    args = parser.parse_args()
+    if args.target is None or args.target.resolve() == args.data.resolve():
+        raise SerError(f"{args.data}: the prepared features need a directory of their own")
+    run_verb(PrepareFeats(args.cmn), args)
+
+
+if __name__ == "__main__":
+    run_main(main)

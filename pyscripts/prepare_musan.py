@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+"""Lists of noise and music files for training and for testing, out of a MUSAN tree.
+
+Leaves `noise_train.scp`, `noise_test.scp`, `music_train.scp` and `music_test.scp` in <out-dir>, lines
+`<file's name without ending> <absolute path>`. No file is in two of them. The test lists get about --test-share of
+the files and of the duration of each of the tree's sources (free-sound, jamendo …), long and short files alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import random
+import re
+import shutil
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ser.download import download
+from ser.errors import SerError, run_main
+from ser.noise import noise_header
+from ser.progress import progress
+from ser.tables import write_table
+
+KINDS = ("noise", "music")
+ENDINGS = (".wav", ".flac", ".ogg")
+ARCHIVE = "https://www.openslr.org/resources/17/musan.tar.gz"
+ARCHIVE_MD5 = "0c472d4fc0c5141eca47ad1ffeb2a7df"
+ARCHIVE_BYTES = 11086114085
+ARCHIVE_RECORDINGS = 2016
+CANDIDATES = 200  # seeded splits to choose the best balanced one from
+
+
+def fetch(musan_dir: Path) -> None:
+    """Download and unpack MUSAN; `musan_dir` appears only when all of it is there. The archive stays beside it."""
+    print(f"{musan_dir}: no such folder; fetching MUSAN (11 GB), --download false forbids it", flush=True)
+    archive = download(ARCHIVE, musan_dir.parent / "musan.tar.gz", size=ARCHIVE_BYTES, md5=ARCHIVE_MD5)
+    unpacked = musan_dir.with_name(f".{musan_dir.name}.unpacking")
+    shutil.rmtree(unpacked, ignore_errors=True)  # what an interrupted run left
+    for _ in progress(unpack(archive, unpacked), ARCHIVE_RECORDINGS, f"unpacking {archive}", unit="file"):
+        pass
+    (unpacked / "musan").rename(musan_dir)
+    unpacked.rmdir()
+    print(f"{musan_dir}: unpacked; {archive} is not needed any more", flush=True)
+
+
+def unpack(archive: Path, folder: Path) -> Iterator[str]:
+    """Unpack everything, yielding the name of each recording."""
+    with tarfile.open(archive, "r|gz") as members:
+        for member in members:
+            members.extract(member, folder, filter="data")
+            if member.name.endswith(".wav"):
+                yield member.name
+
+
+def find_audio(folder: Path) -> list[Path]:
+    """The audio files below `folder`, sorted; hidden files such as the `._*` of a Mac's archive are none."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def split(seconds: dict[Path, float], test_share: float, seed: int) -> set[Path]:
+    """Choose the test files.
+
+    In order of duration the files are cut into as many groups as there are to be test files and one is drawn from each
+    group, so that both lists hold long and short ones; of many such draws the one is taken whose share of the duration
+    is nearest `test_share`. Depends on names, durations and seed alone, not on where the tree lies.
+    """
+    by_duration = sorted(seconds, key=lambda path: (-seconds[path], path.name))
+    num_test = min(len(by_duration) - 1, max(1, round(test_share * len(by_duration))))
+    bounds = [round(group * len(by_duration) / num_test) for group in range(num_test + 1)]
+    groups = [by_duration[begin:end] for begin, end in itertools.pairwise(bounds)]
+    wanted = test_share * sum(seconds.values())
+    generator = random.Random(seed)
+    draws = [[generator.choice(group) for group in groups] for _ in range(CANDIDATES)]
+    return set(min(draws, key=lambda draw: abs(sum(seconds[path] for path in draw) - wanted)))
+
+
+def split_by_source(folder: Path, files: list[Path], test_share: float, seed: int) -> tuple[set[Path], dict]:
+    """Split each source (sub-folder of `folder`) on its own; sources of one file are pooled.
+
+    Returns:
+        The test files, and the duration in seconds of every file.
+    """
+    seconds = {}
+    for path in progress(files, len(files), f"reading {folder.name} headers", unit="file"):
+        frames, rate = noise_header(str(path))
+        seconds[path] = frames / rate
+    sources: dict[str, list[Path]] = {}
+    for path in files:
+        sources.setdefault(path.relative_to(folder).parts[0] if path.parent != folder else "", []).append(path)
+    small = [path for members in sources.values() if len(members) < 2 for path in members]
+    pools = [members for members in sources.values() if len(members) >= 2]
+    if len(small) == 1 and pools:
+        pools[0] = pools[0] + small
+    elif small:
+        pools.append(small)
+    test: set[Path] = set()
+    for members in pools:
+        test |= split({path: seconds[path] for path in members}, test_share, seed)
+    return test, seconds
+
+
+def as_list(files: list[Path]) -> dict[str, str]:
+    entries: dict[str, str] = {}
+    for path in files:
+        noise_id = re.sub(r"\s", "_", path.stem)
+        if noise_id in entries:
+            raise SerError(f"{path}: {entries[noise_id]} has the same name; rename one, names are what lists go by")
+        entries[noise_id] = str(path)
+    return entries
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0, help="another seed gives another split (default 0)")
+    parser.add_argument("--test-share", type=float, default=0.2, help="of files and duration (default 0.2)")
+    parser.add_argument("--download", choices=("true", "false"), default="true",
+                        help=f"fetch {ARCHIVE} (11 GB) when <musan-dir> does not exist (default true)")
+    parser.add_argument("musan_dir", type=Path, metavar="musan-dir", help="the folder that holds noise/ and music/")
+    parser.add_argument("out_dir", type=Path, metavar="out-dir")
+    arguments = parser.parse_args()
+    if not 0 < arguments.test_share < 1:
+        raise SerError(f"--test-share {arguments.test_share}: must lie between 0 and 1")
+
+    musan_dir = arguments.musan_dir.absolute()
+    if not musan_dir.is_dir():
+        if arguments.download == "false":
+            raise SerError(f"{musan_dir}: no such folder; name the one that holds MUSAN's noise/ and music/")
+        fetch(musan_dir)
+
+    lists: dict[str, list[Path]] = {}
+    for kind in KINDS:
+        folder = musan_dir / kind
+        if not folder.is_dir():
+            raise SerError(f"{folder}: no such folder; {musan_dir} is no MUSAN tree, or an incomplete one")
+        files = find_audio(folder)
+        if len(files) < 2:
+            raise SerError(
+                f"{folder}: holds {len(files)} audio file(s) ({' '.join(ENDINGS)}); training and test need one each at "
+                "least, since a noise that was trained on is no test"
+            )
+        as_list(files)  # a name that occurs twice is an error even if the two fall into different lists
+        test, seconds = split_by_source(folder, files, arguments.test_share, arguments.seed)
+        lists[f"{kind}_train"] = [path for path in files if path not in test]
+        lists[f"{kind}_test"] = [path for path in files if path in test]
+        total = sum(seconds.values())
+        for name in (f"{kind}_train", f"{kind}_test"):
+            duration = sum(seconds[path] for path in lists[name])
+            print(f"{name}: {len(lists[name])} files, {duration / 3600:.2f} h ({duration / total:.1%} of all {kind})")
+    for name, files in lists.items():
+        write_table(arguments.out_dir / f"{name}.scp", as_list(files))
+
+
+if __name__ == "__main__":
+    run_main(main)

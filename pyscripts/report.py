@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""Make the tables and figures of everything scored so far.
+
+Gathers <exp-dir>/<train data>_<scheme>_<init>/[fold<k>/]seed<s>/score_<test set>/ into cells of weighted F1 (mean of
+the folds of a seed, then mean and standard deviation over seeds), prints them, and writes Markdown, CSV and PNG files
+with intervals, tests against No CP and confusion matrices, and the paper's numbers beside ours where the corpus is
+one of the paper's. A cell that lacks runs is marked with a *. With --corpora, makes the paper's tables over several.
+
+examples:
+  pyscripts/report.py --exp-dir egs/ravdess/exp --seeds "0 1 2" --folds "1 2 3 4 5 6"
+  pyscripts/report.py --corpora cremad=egs/cremad/exp iemocap=egs/iemocap/exp --out exp/tables --seeds "0 1 2"
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ser.errors import SerError, run_main
+from ser.reporting import (
+    paper_tables,
+    read_paper,
+    runs_line,
+    summary_tables,
+    write_corpus_report,
+    write_overall_report,
+)
+from ser.results import collect
+
+PAPER = Path(__file__).resolve().parent.parent / "conf" / "paper_tables.json"
+
+
+def numbers(text: str) -> list[int]:
+    if not all(word.isdecimal() for word in text.split()):
+        raise argparse.ArgumentTypeError(f"expected whole numbers with blanks between them, found {text!r}")
+    return [int(word) for word in text.split()]
+
+
+def named_folder(text: str) -> tuple[str, Path]:
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise argparse.ArgumentTypeError(f"expected NAME=EXP-DIR, found {text!r}")
+    return name, Path(folder)
+
+
+def main() -> None:
+    paper = read_paper(PAPER)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--exp-dir", type=Path, default=Path("exp"), help="the runs of one corpus (default: exp)")
+    parser.add_argument("--recipe", help="name of the corpus (default: that of the folder <exp-dir> lies in)")
+    parser.add_argument("--out", type=Path, help="folder of the report (default: <exp-dir>/results)")
+    parser.add_argument(
+        "--seeds", type=numbers, help='seeds that every cell must have, e.g. "0 1 2" (default: all that any has)'
+    )
+    parser.add_argument(
+        "--folds", type=numbers, help='likewise its folds, e.g. "1 2 3 4 5"; with --corpora, of those that have folds'
+    )
+    parser.add_argument(
+        "--paper-corpus", choices=paper["corpora"],
+        help="corpus of the paper to compare with (default: the one named by --recipe, if it is one)",
+    )
+    parser.add_argument(
+        "--corpora", type=named_folder, nargs="+", metavar="NAME=EXP-DIR",
+        help="make the overall tables of these corpora instead; names of the paper's: " + " ".join(paper["corpora"]),
+    )
+    args = parser.parse_args()
+    if args.corpora:
+        report_overall(args, paper)
+    else:
+        report_corpus(args, paper)
+
+
+def report_corpus(args: argparse.Namespace, paper: dict) -> None:
+    recipe = args.recipe or args.exp_dir.resolve().parent.name
+    results = collect(args.exp_dir, recipe, args.seeds, args.folds)
+    corpus = args.paper_corpus or (recipe if recipe in paper["corpora"] else None)
+    written = write_corpus_report(results, args.out or args.exp_dir / "results", paper, corpus)
+    print(f"{recipe}: {runs_line(results)}")
+    for table in summary_tables(results):
+        print(f"\n{table.text()}")
+    print_notes(results.notes)
+    print(f"\nReport: {written[0]} (and {len(written) - 1} CSV and PNG files beside it)")
+
+
+def report_overall(args: argparse.Namespace, paper: dict) -> None:
+    for option in ("recipe", "paper_corpus"):
+        if getattr(args, option):
+            raise SerError(f"--{option.replace('_', '-')} is for one corpus; leave it out with --corpora")
+    if len({name for name, _ in args.corpora}) < len(args.corpora):
+        raise SerError("--corpora names a corpus twice")
+    corpora = {}
+    for name, exp_dir in args.corpora:
+        has_folds = any(exp_dir.glob("*/fold*"))
+        corpora[name] = collect(exp_dir, name, args.seeds, args.folds if has_folds else None)
+    written = write_overall_report(corpora, args.out or args.exp_dir / "results", paper)
+    for table in paper_tables(paper, corpora)[0]:
+        print(f"{table.text()}\n")
+    print_notes([f"{name}: {note}" for name, results in corpora.items() for note in results.notes])
+    print(f"Report: {' '.join(map(str, written))}")
+
+
+def print_notes(notes: list[str] | tuple[str, ...]) -> None:
+    if notes:
+        print("\n" + "\n".join(notes))
+
+
+if __name__ == "__main__":
+    run_main(main)

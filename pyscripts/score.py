@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Score a trained run on test sets: posteriors of whole utterances, then the metrics.
+
+Leaves RUN/score_NAME/{predictions.tsv,score.json} for every test set. One that is scored already, by the same
+checkpoint on the same features, is left as it is. Utterances without features or label are an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ser.checkpoint import load_model
+from ser.datadir import DataDir
+from ser.errors import SerError, run_main
+from ser.evaluation import log_posteriors
+from ser.files import Marker, fingerprint
+from ser.labels import Labels
+from ser.scoring import check_complete, score_folder, write_score
+from ser.store import FeatureStore, features_digest
+from ser.training import pick_device
+
+
+def named_folder(text: str) -> tuple[str, Path]:
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise argparse.ArgumentTypeError(f"expected NAME=DATA, found {text!r}")
+    return name, Path(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True, metavar="RUN", help="folder of the training, with best.pt")
+    parser.add_argument("--tests", type=named_folder, nargs="+", required=True, metavar="NAME=DATA",
+                        help="a test set's name and its data directory with voiced features")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
+    parser.add_argument("--num-threads", type=int, default=0, metavar="N",
+                        help="CPU threads (default: OMP_NUM_THREADS, else all cores)")
+    args = parser.parse_args()
+    if args.num_threads:
+        torch.set_num_threads(args.num_threads)
+    device = pick_device(args.device)
+    best = args.run / "best.pt"
+    model, checkpoint = load_model(best, device)
+    classes = checkpoint["classes"]
+    for name, folder in args.tests:
+        outputs = [score_folder(args.run, name) / file for file in ("predictions.tsv", "score.json")]
+        digest = fingerprint(best, features_digest([folder]), folder / "utt2emo", folder / "utt2spk", device.type)
+        marker = Marker(outputs[0].parent / ".done", digest)
+        if marker.is_current():
+            print(f"{outputs[1]} is up to date", flush=True)
+            continue
+        marker.clear()
+        data, store = DataDir(folder), FeatureStore.load([folder], device)
+        check_complete(data.utterances, store.utterances)
+        labels = Labels.read([folder], store.utterances, classes)
+        # Softmax once more in float64: float32 rows sum to 1 only to 1e-7 times the classes.
+        posteriors = np.exp(log_posteriors(model, store).astype(np.float64))
+        posteriors /= posteriors.sum(1, keepdims=True)
+        if not np.isfinite(posteriors).all():
+            raise SerError(f"{best}: its posteriors on {folder} are not finite; train again with --precision fp32")
+        speakers = data.table("utt2spk")
+        record = write_score(
+            args.run, name, store.utterances, [speakers[u] for u in store.utterances],
+            [classes[index] for index in labels.indices], posteriors, classes,
+            {"path": best, "epoch": checkpoint["epoch"], "dev_weighted_f1": checkpoint["dev_weighted_f1"]},
+        )
+        marker.write(outputs)
+        print(
+            f"{name}: weighted F1 {100 * record['weighted_f1']:.2f}, UAR {100 * record['uar']:.2f}, accuracy "
+            f"{100 * record['accuracy']:.2f} over {record['utterances']} utterances", flush=True,
+        )
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,91 @@
+"""Files that are either whole or absent, and markers that say what made them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it replaces `path`, on an exception it is removed.
+
+    The temporary name is unique to the process, so two processes writing the same file never mix their bytes, and
+    the data reach the disk before the rename does, so a machine that loses power never leaves a short file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    umask = os.umask(0)
+    os.umask(umask)
+    os.fchmod(handle, 0o666 & ~umask)  # mkstemp makes private files; shared experiments need the user's umask
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write `text` to `path` as UTF-8, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def fingerprint(*parts: object) -> str:
+    """Hash of inputs and options, for `Marker`.
+
+    A `Path` stands for its content when it is a file, anything else for its `repr`. For large inputs (audio) pass
+    `file_identity(path)` instead, which does not read them.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            digest.update(part.read_bytes() if part.is_file() else b"absent")
+        else:
+            digest.update(repr(part).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def file_identity(path: str | os.PathLike[str]) -> tuple[str, int, int]:
+    """Path, size in bytes and modification time in ns: what changes when a file is replaced."""
+    status = os.stat(path)
+    return os.fspath(path), status.st_size, status.st_mtime_ns
+
+
+class Marker:
+    """A `.done` file, written last, that says which inputs and options made which outputs.
+
+    A rerun asks `is_current` before it works: true only if the marker carries the same fingerprint and every output
+    still has the size it was recorded with, so a truncated or deleted output is made again.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], digest: str) -> None:
+        self.path, self.digest = Path(path), digest
+
+    def is_current(self) -> bool:
+        try:
+            record = json.loads(self.path.read_text())
+            return record["digest"] == self.digest and all(
+                os.path.getsize(output) == size for output, size in record["outputs"].items()
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return False
+
+    def clear(self) -> None:
+        """Withdraw the claim; call this before touching any output."""
+        self.path.unlink(missing_ok=True)
+
+    def write(self, outputs: Iterable[str | os.PathLike[str]]) -> None:
+        sizes = {os.path.abspath(output): os.path.getsize(output) for output in outputs}
+        write_text(self.path, json.dumps({"digest": self.digest, "outputs": sizes}, indent=1) + "\n")

@@ -1,0 +1,157 @@
+"""The packed feature store: every frame of a set in one array, so that a plan becomes a batch by one gather."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ser.arks import ark_of, read_arks
+from ser.copypaste import BatchPlan
+from ser.errors import SerError
+from ser.files import file_identity, fingerprint
+from ser.progress import progress
+from ser.tables import read_table
+
+# Of a GPU's free memory, and of the machine's, that features may take; the rest is for the network's activations.
+_DEVICE_SHARE = 0.5
+_MEMORY_SHARE = 0.5
+
+
+class FeatureStore:
+    """Features of many utterances, packed.
+
+    Attributes:
+        utterances: ids, in the order of the data directories' feats.scp.
+        lengths: (N,) frames of each utterance, int64.
+        frames: (total frames, D) float32, on the training device if they fit, else on the CPU (where they may be a
+            memory-mapped file).
+    """
+
+    def __init__(self, utterances: Sequence[str], lengths: np.ndarray, frames: Tensor, device: torch.device) -> None:
+        self.utterances, self.lengths, self.device = list(utterances), np.asarray(lengths, np.int64), device
+        self.frames = frames
+        if device.type == "cuda" and frames.nbytes < _DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
+            self.frames = frames.to(device)
+        offsets = np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
+        # Both, side by side, so that a batch needs one look-up.
+        self._extents = torch.from_numpy(np.stack([offsets, self.lengths], 1)).to(self.frames.device)
+
+    @classmethod
+    def load(cls, data: Sequence[str | os.PathLike[str]], device: torch.device) -> FeatureStore:
+        """Pack the features of data directories (clean and noisy copies, say).
+
+        They are held in memory, or, if they would take over half of it, in a memory-mapped scratch file in `$TMPDIR`
+        that goes when the process ends.
+
+        Args:
+            data: directories with feats.scp and utt2num_frames.
+            device: where batches are wanted.
+
+        Raises:
+            SerError: a missing or damaged table or ark, an utterance in two directories, features that are not
+                finite, or whose frames or dimension are not those stated.
+        """
+        lengths: dict[str, int] = {}
+        for folder in map(Path, data):
+            for utterance, frames in read_table(folder / "utt2num_frames").items():
+                if utterance in lengths:
+                    raise SerError(f"{folder}/utt2num_frames: {utterance} is also in another directory of this set")
+                lengths[utterance] = int(frames)
+        total = sum(lengths.values())
+        packed: np.ndarray | None = None
+        utterances: list[str] = []
+        position = 0
+        for utterance, matrix, scp in progress(_read_all(data), len(lengths), "loading features"):
+            if packed is None:
+                packed = _allocate((total, matrix.shape[1]))
+            expected = (lengths.get(utterance), packed.shape[1])
+            if matrix.shape != expected or not np.isfinite(matrix).all():
+                raise SerError(
+                    f"{scp}: {utterance} has features of shape {matrix.shape}, expected {expected}, all finite; "
+                    "run steps/prepare_feats.sh again"
+                )
+            packed[position : position + len(matrix)] = matrix
+            position += len(matrix)
+            utterances.append(utterance)
+        missing = lengths.keys() - set(utterances)
+        if packed is None or missing:
+            raise SerError(f"{data[0]}: {len(missing)} utterances of utt2num_frames have no features "
+                           f"({', '.join(sorted(missing)[:3])}); run steps/prepare_feats.sh again")
+        return cls(utterances, np.array([lengths[u] for u in utterances]), torch.from_numpy(packed), device)
+
+    def batch(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
+        """The features of a planned batch.
+
+        Returns:
+            (B, T, D) float32 on the device, zero beyond an example's end, and the (B,) lengths on the CPU. T is the
+            longest example's length.
+        """
+        lengths = plan.filled.sum(1)
+        # One small transfer carries all integers of the plan: utterance, first, frames, start, filled of both parts.
+        integers = np.concatenate([plan.utterances, plan.first, plan.frames, plan.start, plan.filled], 1)
+        columns = torch.from_numpy(integers).to(self.frames.device, non_blocking=True)
+        return self._gather(columns.view(len(plan), 5, 2), int(lengths.max())), torch.from_numpy(lengths)
+
+    def whole(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Whole utterances as a batch; returns as `batch` does."""
+        lengths = self.lengths[indices]
+        nothing = np.zeros_like(lengths)
+        parts = [indices, nothing - 1, nothing, nothing, lengths, nothing, nothing, nothing, lengths, nothing]
+        columns = torch.from_numpy(np.stack(parts, 1)).to(self.frames.device, non_blocking=True)
+        return self._gather(columns.view(len(indices), 5, 2), int(lengths.max())), torch.from_numpy(lengths)
+
+    def _gather(self, columns: Tensor, longest: int) -> Tensor:
+        """(B, 5, 2) plan integers to (B, longest, D) frames, by one index computation and one look-up."""
+        utterance, first, frames, start, filled = columns.unbind(1)
+        base = self._extents[utterance.clamp_min(0), 0] + first
+        position = torch.arange(longest, device=columns.device)[None]
+        boundary = filled[:, :1]
+        second = position >= boundary
+        within = position - torch.where(second, boundary, 0)
+        # `start` goes round within the part; where nothing is filled up it is 0 and the remainder changes nothing.
+        length = torch.where(second, frames[:, 1:], frames[:, :1]).clamp_min_(1)
+        rows = within.add_(torch.where(second, start[:, 1:], start[:, :1])).remainder_(length)
+        rows.add_(torch.where(second, base[:, 1:], base[:, :1]))
+        beyond = position >= filled.sum(1, keepdim=True)
+        batch = self.frames.index_select(0, rows.masked_fill_(beyond, 0).view(-1))
+        batch = batch.view(len(columns), longest, -1).masked_fill_(beyond[:, :, None], 0)
+        return batch.to(self.device, non_blocking=True)
+
+    def in_length_order(self, frame_budget: int) -> Iterator[np.ndarray]:
+        """Batches of indices of like lengths, at most `frame_budget` padded frames each, longest first."""
+        order = np.argsort(-self.lengths, kind="stable")
+        position = 0
+        while position < len(order):
+            size = max(1, frame_budget // int(self.lengths[order[position]]))
+            yield order[position : position + size]
+            position += size
+
+
+def features_digest(data: Sequence[str | os.PathLike[str]]) -> str:
+    """A hash that changes whenever the features of any of the data directories do, without reading them."""
+    indices = [Path(folder) / "feats.scp" for folder in data]
+    arks = {ark_of(location) for index in indices for location in read_table(index).values()}
+    return fingerprint(*indices, sorted(map(file_identity, arks)))
+
+
+def _read_all(data: Sequence[str | os.PathLike[str]]) -> Iterator[tuple[str, np.ndarray, Path]]:
+    for folder in map(Path, data):
+        for utterance, matrix in read_arks(folder / "feats.scp"):
+            yield utterance, matrix, folder / "feats.scp"
+
+
+def _allocate(shape: tuple[int, int]) -> np.ndarray:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if 4 * shape[0] * shape[1] <= _MEMORY_SHARE * memory:
+        return np.empty(shape, np.float32)
+    array = np.memmap(tempfile.TemporaryFile(), np.float32, "w+", shape=shape)
+    if hasattr(mmap, "MADV_RANDOM"):  # read-ahead around random rows would read most of the file each epoch
+        array._mmap.madvise(mmap.MADV_RANDOM)
+    return array

@@ -1,0 +1,260 @@
+#!/usr/bin/env bash
+# CopyPaste for speech emotion recognition (Pappagari et al., ICASSP 2021), from audio to tables.
+#
+# Usage: ./run.sh [--recipe NAME] [options]      the same as egs/NAME/run.sh [options]
+#
+#   ./run.sh                                              everything, on a corpus it synthesises itself
+#   ./run.sh --recipe ravdess --corpus-dir DIR --musan-dir DIR
+#   ./run.sh --recipe ravdess --stage 3 --scheme n+se-cp  one scheme, from training on
+#
+# Stages; each is skipped where its outputs are there and current, so an interrupted command is simply given again
+#   0  lists of utterances, speakers and emotions; speakers of train, dev and test are disjoint
+#   1  MFCC, energy VAD, mean normalisation, voiced frames
+#   2  noisy copies of the training data (noise, music at 10, 5, 0 dB) and of the test data (10, 0 dB)
+#   3  training: every scheme, fold and seed asked for
+#   4  scores on the clean and noisy test sets
+#   5  tables and figures of everything scored so far
+#
+# Options
+#   --recipe NAME          folder of egs/ (default: mini)
+#   --stage N              first stage (default: 0)
+#   --stop-stage N         last stage (default: 5)
+#   --scheme "S …"         CopyPaste schemes: none, se-cp, n-cp, n+se-cp (default: all four; mini: none n+se-cp)
+#   --train-data D         clean, or clean+noise: with the noisy copies (default: clean)
+#   --init I               random, or the folder of a pre-trained model (default: random)
+#   --seeds "N …"          a training for each (default: 0)
+#   --folds "K …"          folds of the recipe to train and score, where it has folds (default: all)
+#   --corpus-dir DIR       the corpus
+#   --musan-dir DIR        MUSAN, for noisy copies; fetched where the folder does not exist (11 GB)
+#   --work-dir DIR         where data/ and exp/ go (default: egs/NAME)
+#   --config FILE          training options over those of conf/train.yaml and egs/NAME/conf/train.yaml
+#   --mfcc-config FILE     front end (default: egs/NAME/conf/mfcc.conf if there, else conf/mfcc_8k.conf)
+#   --cmn C                mean normalisation: sliding, utterance or none (default: sliding)
+#   --copy-vad V           frames kept of a noisy copy: those of the clean recording's VAD, or its own (default: clean)
+#   --nj N                 parallel jobs of feature extraction (default: cores of this machine)
+#   --ngpu N               GPUs of a training, 0 or 1 (default: 1 if this machine has one)
+#   --train-threads N      CPU threads of a training without GPU (default: 4, or all cores if they are fewer)
+set -euo pipefail
+
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+  # Called directly: the recipe's own run.sh gives its names and counts, and then sources this file.
+  recipe=mini
+  arguments=()
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --recipe=*) recipe=${1#*=} ;;
+      --recipe) recipe=${2:-}; [ $# -lt 2 ] || shift ;;
+      *) arguments+=("$1") ;;
+    esac
+    shift
+  done
+  root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+  if [ -z "$recipe" ] || [ ! -f "$root/egs/$recipe/run.sh" ]; then
+    echo "run.sh: error: no recipe '$recipe'; there are: $(cd "$root/egs" && echo *)" >&2
+    exit 1
+  fi
+  exec "$root/egs/$recipe/run.sh" ${arguments[@]+"${arguments[@]}"}
+fi
+
+stage=0
+stop_stage=5
+scheme=${scheme:-none se-cp n-cp n+se-cp}
+train_data=clean
+init=random
+seeds=0
+recipe_folds=${folds:-}
+folds=${folds:-}
+corpus_dir=${corpus_dir:-}
+musan_dir=${musan_dir:-}
+work_dir=
+config=
+mfcc_config=
+cmn=sliding
+copy_vad=clean
+nj=$(getconf _NPROCESSORS_ONLN)
+ngpu=
+train_threads=
+
+. "$(dirname "${BASH_SOURCE[0]}")/path.sh"
+. "$SER_ROOT/utils/parse_options.sh"
+. "$SER_ROOT/cmd.sh"
+
+die() { echo "run.sh: error: $*" >&2; exit 1; }
+[ $# -eq 0 ] || die "unexpected argument '$1' (--help lists the options)"
+for number in "$stage" "$stop_stage" "$nj"; do
+  [[ $number =~ ^[0-9]+$ ]] || die "--stage, --stop-stage and --nj take whole numbers, not '$number'"
+done
+for word in $scheme; do
+  [[ $word =~ ^(none|se-cp|n-cp|n\+se-cp)$ ]] || die "--scheme: '$word' is none of none, se-cp, n-cp, n+se-cp"
+done
+for word in $seeds; do [[ $word =~ ^[0-9]+$ ]] || die "--seeds takes whole numbers, not '$word'"; done
+for word in $folds; do
+  [[ " $recipe_folds " = *" $word "* ]] || die "--folds: $recipe has ${recipe_folds:-no folds}, not '$word'"
+done
+[[ $train_data =~ ^clean(\+noise)?$ ]] || die "--train-data is clean or clean+noise, not '$train_data'"
+[[ $copy_vad =~ ^(clean|own)$ ]] || die "--copy-vad is clean or own, not '$copy_vad'"
+[ -n "$ngpu" ] || ngpu=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU' | sed 's/^[1-9].*/1/') || ngpu=0
+[[ $ngpu =~ ^[01]$ ]] || die "--ngpu is 0 or 1: one training uses one GPU, and several trainings run side by side"
+if [ -z "$train_threads" ]; then
+  train_threads=$(getconf _NPROCESSORS_ONLN)
+  [ "$train_threads" -le 4 ] || train_threads=4
+fi
+
+# Paths are the caller's; everything below runs in the work directory.
+absolute() { case $1 in '' | /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
+recipe_dir=$SER_ROOT/egs/$recipe
+configs=()
+for file in "$recipe_dir/conf/train.yaml" "$(absolute "$config")"; do
+  if [ -f "$file" ]; then configs+=(--config "$file")
+  elif [ "$file" = "$(absolute "$config")" ] && [ -n "$config" ]; then die "--config $config: no such file"; fi
+done
+if [ -n "$mfcc_config" ]; then
+  mfcc_config=$(absolute "$mfcc_config")
+  [ -f "$mfcc_config" ] || die "--mfcc-config $mfcc_config: no such file"
+elif [ -f "$recipe_dir/conf/mfcc.conf" ]; then
+  mfcc_config=$recipe_dir/conf/mfcc.conf
+else
+  mfcc_config=$SER_ROOT/conf/mfcc_8k.conf
+fi
+init_name=random
+if [ "$init" != random ]; then
+  init=$(absolute "$init")
+  [ -f "$init/best.pt" ] || die "--init $init: no best.pt there; name the folder of a pre-trained model, or random"
+  init_name=xvector-$(basename "$init")
+fi
+corpus_dir=$(absolute "$corpus_dir")
+# A recipe may make its own noise under its work directory; a folder the caller names is the caller's.
+case $musan_dir in data/*) ;; *) musan_dir=$(absolute "$musan_dir") ;; esac
+work_dir=$(absolute "${work_dir:-$recipe_dir}")
+mkdir -p "$work_dir" || die "--work-dir $work_dir: cannot make that folder"
+cd "$work_dir"
+
+split_dirs=(data)
+base_train=train base_test=test base_sets=(train dev test)
+if [ -n "$recipe_folds" ]; then
+  # Folds share every recording, so features are made once, of all of them.
+  split_dirs=()
+  for fold in $folds; do split_dirs+=("data/fold$fold"); done
+  base_train=all base_test=all base_sets=(all)
+fi
+copies=()
+for kind in noise music; do for snr in 10 5 0; do copies+=("train_${kind}_snr$snr"); done; done
+noisy_tests=(test_snr10 test_snr0)
+
+started=$SECONDS
+begin() { stage_started=$SECONDS; echo "$(date +%T) stage $1: $2"; }
+finish() { echo "$(date +%T) stage $1 done in $((SECONDS - stage_started)) s"; }
+runs_stage() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
+voiced() { prepare_feats.sh --nj "$nj" --cmd "$train_cmd" --cmn "$cmn" "data/$1" "data/$1_voiced"; }
+# in_folds <features> <set> <suffix> <name>: in every fold, the features of the set's utterances (ids with the suffix).
+in_folds() {
+  local fold dir
+  [ -n "$recipe_folds" ] || return 0
+  for fold in $folds; do
+    dir=data/fold$fold
+    awk -v suffix="$3" '{ print $1 suffix }' "$dir/$2/utt2spk" |
+      subset_data_dir.sh --utt-list /dev/stdin "data/$1" "$dir/$4"
+  done
+}
+
+if runs_stage 0; then
+  begin 0 "lists of $recipe"
+  options=(--nj "$nj" --cmd "$train_cmd")
+  [ -z "$corpus_dir" ] || options+=(--corpus-dir "$corpus_dir")
+  for name in ${data_options:-}; do options+=("--${name//_/-}" "${!name}"); done
+  "$recipe_dir/local/data.sh" "${options[@]}" data
+  for dir in "${split_dirs[@]}"; do
+    for set in train dev test; do
+      validate_data_dir.sh --no-feats --emotions "${emotions:?a recipe names its classes}" "$dir/$set"
+    done
+    "$SER_ROOT/pyscripts/data_dir.py" check-disjoint "$dir/train" "$dir/dev" "$dir/test"
+  done
+  finish 0
+fi
+
+if runs_stage 1; then
+  begin 1 "MFCC, VAD, normalisation, voiced frames"
+  for set in "${base_sets[@]}"; do
+    make_mfcc.sh --nj "$nj" --cmd "$train_cmd" --mfcc-config "$mfcc_config" "data/$set"
+    compute_vad.sh --nj "$nj" --cmd "$train_cmd" "data/$set"
+    voiced "$set"
+  done
+  for set in train dev test; do in_folds all_voiced "$set" '' "${set}_voiced"; done
+  finish 1
+fi
+
+if runs_stage 2; then
+  begin 2 "noisy copies"
+  [ -n "$musan_dir" ] || die "--musan-dir: name a folder with MUSAN (fetched there if the folder does not exist)"
+  "$SER_ROOT/local/prepare_musan.sh" "$musan_dir" data/noise
+  for copy in "${copies[@]}" "${noisy_tests[@]}"; do
+    snr=${copy##*snr}
+    case $copy in
+      train_*) from=$base_train set=train kind=${copy#train_} list=${kind%_snr*}_train suffix=${kind//_/-} ;;
+      test_*) from=$base_test set=test list=noise_test suffix='' ;;
+    esac
+    own_vad=false
+    if [ "$copy_vad" = own ]; then own_vad=true; fi
+    augment_data_dir.sh --snr "$snr" --suffix "$suffix" --own-vad "$own_vad" \
+      "data/$from" "data/noise/$list.scp" "data/$copy"
+    make_mfcc.sh --nj "$nj" --cmd "$train_cmd" --mfcc-config "$mfcc_config" "data/$copy"
+    if [ "$copy_vad" = own ]; then compute_vad.sh --nj "$nj" --cmd "$train_cmd" "data/$copy"; fi
+    voiced "$copy"
+    in_folds "${copy}_voiced" "$set" "${suffix:+-$suffix}" "${copy}_voiced"
+  done
+  finish 2
+fi
+
+# The runs asked for: a line "<run directory> <its data directory> <scheme> <seed>" each.
+runs() {
+  local s dir seed
+  for s in $scheme; do
+    for dir in "${split_dirs[@]}"; do
+      for seed in $seeds; do
+        echo "exp/${train_data}_${s}_$init_name${dir#data}/seed$seed $dir $s $seed"
+      done
+    done
+  done
+}
+cuda_options="--num-threads $train_threads" device=cpu
+if [ "$ngpu" -gt 0 ]; then cuda_options="--gpu $ngpu" device=cuda; fi
+
+# array <name>: the commands on stdin, one a line, as an array of jobs; exp/log/<name>.<job>.log
+array() {
+  mkdir -p exp/log
+  cat > "exp/log/$1.commands"
+  awk -v name="$1" '{ print "  job " NR " (exp/log/" name "." NR ".log): " $NF }' "exp/log/$1.commands"
+  run_commands.sh --cmd "$cuda_cmd $cuda_options" "exp/log/$1.commands" "exp/log/$1.JOB.log"
+}
+
+if runs_stage 3; then
+  begin 3 "training on $device, $train_data data"
+  runs | while read -r run dir s seed; do
+    train=("$dir/train_voiced")
+    if [ "$train_data" = clean+noise ]; then
+      for copy in "${copies[@]}"; do train+=("$dir/${copy}_voiced"); done
+    fi
+    printf '%q ' "$SER_ROOT/pyscripts/train.py" --train "${train[@]}" --dev "$dir/dev_voiced" --scheme "$s" \
+      --seed "$seed" --init "$init" ${configs[@]+"${configs[@]}"} --device "$device" --out "$run"
+    echo
+  done | array "train_${train_data}_$init_name"
+  finish 3
+fi
+
+if runs_stage 4; then
+  begin 4 "scores on test, ${noisy_tests[*]}"
+  runs | while read -r run dir _; do
+    tests=(test="$dir/test_voiced")
+    for test in "${noisy_tests[@]}"; do tests+=("$test=$dir/${test}_voiced"); done
+    printf '%q ' "$SER_ROOT/pyscripts/score.py" --device "$device" --tests "${tests[@]}" --run "$run"
+    echo
+  done | array "score_${train_data}_$init_name"
+  finish 4
+fi
+
+if runs_stage 5; then
+  begin 5 "tables"
+  "$SER_ROOT/pyscripts/report.py" --exp-dir exp --recipe "$recipe"
+  finish 5
+fi
+echo "$(date +%T) done in $((SECONDS - started)) s"

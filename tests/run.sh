@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Run every test and linter; makes .venv first if no suitable environment is active.
+#
+# Usage: tests/run.sh [pytest options]
+#   SER_SHARED=DIR          where the reference data is (default ../shared); tests that need it skip without
+#   SER_REQUIRE_SHARED=1    make such a skip a failure
+set -euo pipefail
+export SER_DEV=1
+. "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
+cd "$SER_ROOT"
+case "${1:-}" in -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;; esac
+ruff check .
+git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck -x
+exec python -m pytest -n 2 --dist worksteal -q tests "$@"

@@ -1,0 +1,162 @@
+"""What §3.2.2 of the paper promises of an epoch, audited on plans."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ser.copypaste import SCHEMES, BatchPlan, CopyPaste, count_kinds
+from ser.errors import SerError
+
+NEUTRAL = 2
+CROP = 400
+
+
+def corpus(count: int = 4000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    return random.choice(4, count, p=[0.3, 0.2, 0.35, 0.15]), random.integers(20, 900, count)
+
+
+def planner(scheme: str, seed: int = 7, short_utt: str = "pad", **changes) -> CopyPaste:
+    labels, lengths = corpus()
+    options = {"batch_size": 128, "crop": CROP, **changes}
+    return CopyPaste(labels, lengths, scheme, NEUTRAL, short_utt=short_utt, seed=seed, **options)
+
+
+def as_lists(batches: list[BatchPlan]) -> list:
+    return [[getattr(b, name).tolist() for name in ("utterances", "first", "frames", "start", "labels")] for b in batches]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_shares_of_batches(scheme: str) -> None:
+    share = {"none": (0, 0), "n-cp": (0.8, 0), "se-cp": (0, 0.8), "n+se-cp": (0.4, 0.4)}[scheme]
+    for size in (128, 100, 640, 3999):
+        batches = list(planner(scheme, batch_size=size).epoch(1))
+        counts = count_kinds(batches)
+        assert abs(counts.get("n-cp", 0) - share[0] * len(batches)) <= 1
+        assert abs(counts.get("se-cp", 0) - share[1] * len(batches)) <= 1
+        pasted = counts.get("n-cp", 0) + counts.get("se-cp", 0)
+        assert abs(pasted - sum(share) * len(batches)) <= 0.5
+
+
+def test_kinds_are_shuffled() -> None:
+    first = {next(planner("n+se-cp").epoch(epoch)).kind for epoch in range(20)}
+    assert first == {"none", "n-cp", "se-cp"}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("short_utt", ["pad", "repeat"])
+def test_parts_and_labels(scheme: str, short_utt: str) -> None:
+    labels, lengths = corpus()
+    bases = Counter()
+    neutral_first = two_parts = 0
+    for batch in planner(scheme, short_utt=short_utt).epoch(3):
+        members = set()
+        for row in range(len(batch)):
+            used = batch.utterances[row] >= 0
+            parts = batch.utterances[row][used]
+            first, frames = batch.first[row][used], batch.frames[row][used]
+            assert (frames >= 1).all() and (frames <= CROP).all() and (first >= 0).all()
+            assert (first + frames <= lengths[parts]).all()
+            assert (frames == np.minimum(lengths[parts], CROP)).all()
+            assert (batch.frames[row][~used] == 0).all() and (batch.filled[row][~used] == 0).all()
+            assert (batch.filled[row][used] == (frames if short_utt == "pad" else CROP)).all()
+            assert (batch.start[row][used] < frames).all()
+            kind = ("none", "n-cp", "se-cp")[batch.kinds[row]]
+            assert kind in ("none", batch.kind)
+            assert len(parts) == (1 if kind == "none" else 2)
+            if kind == "none":
+                assert labels[parts[0]] == batch.labels[row]
+            elif kind == "se-cp":
+                assert parts[0] != parts[1]
+                assert (labels[parts] == batch.labels[row]).all()
+            else:
+                assert parts[0] != parts[1]
+                emotional = [label for label in labels[parts] if label != NEUTRAL]
+                assert len(emotional) < 2
+                assert batch.labels[row] == (emotional[0] if emotional else NEUTRAL)
+                if emotional:
+                    two_parts += 1
+                    neutral_first += labels[parts[0]] == NEUTRAL
+            members.update(parts.tolist())
+        assert members <= set(range(len(labels)))
+        bases.update(members)
+    assert set(bases) == set(range(len(labels)))  # every training utterance is used
+    if scheme in ("n-cp", "n+se-cp"):
+        assert abs(neutral_first / two_parts - 0.5) < 0.05
+
+
+def test_both_orders_and_partners_vary() -> None:
+    """In SE-CP every utterance of a batch is heard twice, in either place about equally often."""
+    for batch in planner("se-cp").epoch(1):
+        if batch.kind == "se-cp":
+            assert set(Counter(batch.utterances.ravel().tolist()).values()) == {2}
+    pairs = [{tuple(sorted(p)) for b in planner("se-cp").epoch(e) for p in b.utterances.tolist()} for e in (1, 2)]
+    assert len(pairs[0] & pairs[1]) < 0.05 * len(pairs[0])
+
+
+def test_every_start_of_a_crop_is_possible() -> None:
+    plans = CopyPaste([0] * 50, [403] * 50, "none", None, crop=400, seed=0)
+    seen = Counter(int(first) for epoch in range(40) for b in plans.epoch(epoch) for first in b.first[:, 0])
+    assert sorted(seen) == [0, 1, 2, 3]
+    assert max(seen.values()) < 2 * min(seen.values())
+
+
+def test_batches_are_equal_and_none_is_dropped() -> None:
+    sizes = [len(batch) for batch in planner("none", batch_size=97).epoch(1)]
+    assert sum(sizes) == 4000 and max(sizes) <= 97 and max(sizes) - min(sizes) <= 1
+
+
+def test_a_plan_is_a_function_of_seed_and_epoch() -> None:
+    plan = as_lists(list(planner("n+se-cp").epoch(5)))
+    assert plan == as_lists(list(planner("n+se-cp").epoch(5)))
+    assert plan != as_lists(list(planner("n+se-cp").epoch(6)))
+    assert plan != as_lists(list(planner("n+se-cp", seed=8).epoch(5)))
+
+
+def test_utterances_without_partner_stay_as_they_are_and_are_counted() -> None:
+    labels = [0, 0, 0, 0, 1]  # one alone in its class
+    batches = list(CopyPaste(labels, [50] * 5, "se-cp", None, seed=0).epoch(1))
+    assert count_kinds(batches) == {"se-cp": 1, "alone": 1}
+    batch = batches[0]
+    alone = batch.labels == 1
+    assert (batch.kinds[alone] == 0).all() and (batch.frames[alone, 1] == 0).all()
+
+    one_neutral = list(CopyPaste([0, 0, 2], [50] * 3, "n-cp", 2, seed=0).epoch(1))
+    assert count_kinds(one_neutral) == {"n-cp": 1, "alone": 1}
+    assert one_neutral[0].labels[one_neutral[0].kinds == 0].tolist() == [2]
+
+
+def test_neutral_needed() -> None:
+    with pytest.raises(SerError, match="neutral"):
+        CopyPaste([0, 1], [50, 50], "n-cp", None)
+    with pytest.raises(SerError, match="without frames"):
+        CopyPaste([0, 1], [50, 0], "none", None)
+
+
+def test_dumped_plan(tmp_path: Path, shell) -> None:
+    """`train.py --dump-plan` writes the contract's JSON lines from the tables alone."""
+    data = tmp_path / "train"
+    data.mkdir()
+    names = ["angry", "happy", "neutral", "sad"]
+    labels, lengths = corpus(500)
+    utterances = [f"s{i % 20:02d}-{i:04d}" for i in range(500)]
+    rows = sorted(zip(utterances, labels, lengths, strict=True))
+    (data / "utt2emo").write_text("".join(f"{u} {names[label]}\n" for u, label, _ in rows))
+    (data / "utt2num_frames").write_text("".join(f"{u} {n}\n" for u, _, n in rows))
+    dump = f"train.py --train {data} --scheme n+se-cp --seed 3 --dump-plan {tmp_path}"
+    for name, epoch in (("a", 1), ("b", 1), ("c", 2)):
+        shell(f"pyscripts/{dump}/{name} --plan-epoch {epoch}")
+    a, b, c = ((tmp_path / name).read_text() for name in "abc")
+    assert a == b != c
+    records = [json.loads(line) for line in a.splitlines()]
+    emotion = {u: names[label] for u, label, _ in rows}
+    assert len(records) == 500
+    assert {record["kind"] for record in records} == {"none", "n-cp", "se-cp"}
+    for record in records:
+        assert set(record) == {"batch", "kind", "parts", "label"}
+        heard = {emotion[utterance] for utterance, _, _ in record["parts"]}
+        assert record["label"] in heard and heard <= {record["label"], "neutral"}

@@ -1,0 +1,235 @@
+"""Training as a user relies on it: it learns, it resumes exactly, it refuses what it cannot use."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from ser.arks import ArkWriter
+from ser.checkpoint import load_checkpoint, load_model, transfer
+from ser.errors import SerError
+from ser.evaluation import log_posteriors
+from ser.labels import Labels
+from ser.model import ResNet34
+from ser.options import TrainOptions
+from ser.store import FeatureStore
+from ser.training import Trainer, pick_device
+
+ROOT = Path(__file__).resolve().parent.parent
+CPU = torch.device("cpu")
+EMOTIONS = ("angry", "happy", "neutral", "sad")
+SMALL = {"epochs": 6, "batch_size": 16, "learning_rate": 0.001, "crop": 30, "short_utt": "pad", "precise_bn": 2,
+         "precision": "fp32"}
+
+
+def make_data(folder: Path, count: int, seed: int, emotions: tuple[str, ...] = EMOTIONS) -> Path:
+    """Utterances whose emotion is which band of features is loud: easy, so that a few epochs learn it."""
+    folder.mkdir(parents=True)
+    (folder / "conf").mkdir()
+    (folder / "conf" / "mfcc.conf").write_text("--sample-frequency=8000\n--num-ceps=23\n")
+    random = np.random.default_rng(seed)
+    utterances = sorted(f"s{seed}{i % 4}-{i:03d}" for i in range(count))
+    with ArkWriter(folder / "feats.ark", folder / "feats.scp") as writer:
+        frames, emotion = {}, {}
+        for index, utterance in enumerate(utterances):
+            matrix = random.standard_normal((int(random.integers(16, 45)), 23)).astype(np.float32)
+            kind = index % len(emotions)
+            matrix[:, 5 * kind : 5 * kind + 5] *= 4
+            writer.write(utterance, matrix)
+            frames[utterance], emotion[utterance] = len(matrix), emotions[kind]
+    for name, table in {"utt2num_frames": frames, "utt2emo": emotion,
+                        "utt2spk": {u: u.split("-")[0] for u in utterances}}.items():
+        (folder / name).write_text("".join(f"{u} {v}\n" for u, v in table.items()))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("data")
+    return make_data(folder / "train", 64, 1), make_data(folder / "dev", 24, 2)
+
+
+def trainer(data, out: Path, scheme: str = "n+se-cp", seed: int = 0, init: str | None = None, **changes) -> Trainer:
+    options = TrainOptions(**{**SMALL, **changes})
+    return Trainer([str(data[0])], str(data[1]), out, options, scheme, seed, CPU, init)
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(path)["model"]
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory) -> Path:
+    """A run that was never interrupted."""
+    out = tmp_path_factory.mktemp("exp") / "whole"
+    torch.set_num_threads(1)
+    trainer(data, out).run()
+    return out
+
+
+def test_learns_and_says_what_it_did(data, trained: Path, capsys) -> None:
+    model, checkpoint = load_model(trained / "best.pt", CPU)
+    dev = FeatureStore.load([data[1]], CPU)
+    labels = Labels.read([data[1]], dev.utterances, checkpoint["classes"])
+    hypothesis = log_posteriors(model, dev).argmax(1)
+    assert (hypothesis == labels.indices).mean() > 0.6
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    assert config["scheme"] == "n+se-cp" and config["seed"] == 0 and config["classes"] == list(EMOTIONS)
+    assert config["precision"] == "fp32" and config["packages"]["torch"].startswith("2.")
+    assert config["git_revision"]
+    assert list((trained / "tensorboard").glob("events*"))
+    trainer(data, trained).run()
+    assert "up to date" in capsys.readouterr().out
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(data, trained: Path, tmp_path: Path) -> None:
+    for name, seed in (("again", 0), ("other", 1)):
+        trainer(data, tmp_path / name, seed=seed).run()
+        assert same(weights(tmp_path / name / "last.pt"), weights(trained / "last.pt")) is (seed == 0)
+
+
+def test_longer_training_continues_a_shorter_one(data, trained: Path, tmp_path: Path) -> None:
+    trainer(data, tmp_path, epochs=2).run()
+    trainer(data, tmp_path, epochs=6).run()
+    for name in ("best.pt", "last.pt"):
+        assert same(weights(tmp_path / name), weights(trained / name))
+
+
+def test_killed_and_resumed_is_never_interrupted(data, tmp_path: Path) -> None:
+    """kill -9 at three different moments, then the same command: the same best.pt and last.pt, bit for bit."""
+    config = tmp_path / "train.yaml"
+    config.write_text(yaml.safe_dump({**SMALL, "epochs": 7}))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "pyscripts"), "OMP_NUM_THREADS": "1"}
+
+    def command(out: Path) -> list[str]:
+        return [sys.executable, str(ROOT / "pyscripts" / "train.py"), "--train", str(data[0]), "--dev", str(data[1]),
+                "--scheme", "n+se-cp", "--config", str(config), "--device", "cpu", "--out", str(out)]
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run(command(whole), env=environment, check=True, capture_output=True)
+    for epochs_before_kill, delay in ((1, 0.0), (3, 0.2), (5, 0.05)):
+        with subprocess.Popen(command(killed), env=environment, stdout=subprocess.PIPE, text=True) as process:
+            for line in process.stdout:
+                if line.startswith(f"epoch {epochs_before_kill}/"):
+                    break
+            time.sleep(delay)
+            process.send_signal(signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL
+    done = subprocess.run(command(killed), env=environment, check=True, capture_output=True, text=True)
+    assert "resuming after epoch" in done.stdout
+    for name in ("best.pt", "last.pt"):
+        assert same(weights(whole / name), weights(killed / name))
+        assert load_checkpoint(whole / name)["epoch"] == load_checkpoint(killed / name)["epoch"]
+    assert not list(killed.glob("*.tmp"))
+
+
+def test_other_options_train_again(data, trained: Path, tmp_path: Path, capsys) -> None:
+    trainer(data, tmp_path, epochs=1).run()
+    trainer(data, tmp_path, epochs=1, learning_rate=0.01).run()
+    assert "other data or options" in capsys.readouterr().out
+    assert load_checkpoint(tmp_path / "last.pt")["optimiser"]["param_groups"][0]["lr"] == 0.01
+
+
+@pytest.mark.parametrize("name", ["last.pt", "best.pt"])
+def test_truncated_checkpoint_is_named(data, trained: Path, tmp_path: Path, name: str) -> None:
+    for file in ("best.pt", "last.pt"):
+        content = (trained / file).read_bytes()
+        (tmp_path / file).write_bytes(content[:5000] if file == name else content)
+    with pytest.raises(SerError, match=rf"{name}: truncated, damaged or not a checkpoint.*delete .* and train again"):
+        trainer(data, tmp_path, epochs=7).run()
+    if name == "best.pt":
+        with pytest.raises(SerError, match="truncated"):
+            load_model(tmp_path / name, CPU)
+
+
+def test_a_pickle_is_never_executed(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self):
+            return (os.system, (f"touch {tmp_path}/executed",))
+
+    torch.save({"model": Evil()}, tmp_path / "best.pt")
+    with pytest.raises(SerError, match=r"best\.pt"):
+        load_checkpoint(tmp_path / "best.pt")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_class_absent_from_train(data, tmp_path: Path) -> None:
+    three = make_data(tmp_path / "train", 24, 3, EMOTIONS[:3])
+    with pytest.raises(SerError, match="dev/utt2emo: sad is absent from the training data"):
+        trainer((three, data[1]), tmp_path / "out").run()
+    assert not (tmp_path / "out" / "best.pt").exists()
+
+
+def test_an_utterance_without_label(data, tmp_path: Path) -> None:
+    train = make_data(tmp_path / "train", 24, 4)
+    lines = (train / "utt2emo").read_text().splitlines()
+    (train / "utt2emo").write_text("\n".join(lines[1:]) + "\n")
+    with pytest.raises(SerError, match=f"no label for {lines[0].split()[0]}"):
+        trainer((train, data[1]), tmp_path / "out").run()
+
+
+def test_transfer_takes_all_weights_but_the_last_layers(data, trained: Path) -> None:
+    front_end = load_checkpoint(trained / "best.pt")["front_end"]
+    torch.manual_seed(5)
+    model = ResNet34(7)
+    fresh = {name: value.clone() for name, value in model.state_dict().items()}
+    transfer(model, trained, front_end)
+    donor = weights(trained / "best.pt")
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, (fresh if name.startswith("classifier.") else donor)[name])
+    with pytest.raises(SerError, match="another front end"):
+        transfer(model, trained, "--sample-frequency=16000")
+
+
+def test_transfer_trains_every_layer(data, trained: Path, tmp_path: Path) -> None:
+    trainer(data, tmp_path, init=str(trained), epochs=1).run()
+    donor, tuned = weights(trained / "best.pt"), weights(tmp_path / "last.pt")
+    assert all(not torch.equal(donor[name], tuned[name]) for name in donor if name.endswith("weight"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs: many\n", r"epochs: 'many' is not of type int"),
+        ("epoch: 3\n", r"unknown option 'epoch'"),
+        ("epochs: [1\n", "not valid YAML"),
+        ("- 3\n", "expected lines"),
+        ("epochs: 0\n", "not positive"),
+        ("precision: fp8\n", "none of auto, fp32, bf16"),
+        ("short_utt: crop\n", "none of pad, repeat"),
+    ],
+)
+def test_options_are_checked(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text(text)
+    with pytest.raises(SerError, match=message):
+        TrainOptions.read([ROOT / "conf" / "train.yaml", path], {})
+
+
+def test_no_gpu_is_said(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("auto").type == "cpu"
+    with pytest.raises(SerError, match="sees no GPU"):
+        pick_device("cuda")
+
+
+def test_scores_do_not_depend_on_batching(data, trained: Path) -> None:
+    model, _ = load_model(trained / "best.pt", CPU)
+    store = FeatureStore.load([data[1]], CPU)
+    together = log_posteriors(model, store)
+    with torch.no_grad():
+        for index in range(len(store.utterances)):
+            features, _ = store.whole(np.array([index]))
+            assert np.allclose(model(features).log_softmax(1)[0].numpy(), together[index], atol=1e-4)
