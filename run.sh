@@ -34,10 +34,12 @@
 #   --nj N                 parallel jobs of feature extraction (default: cores of this machine)
 #   --ngpu N               GPUs of a training, 0 or 1 (default: 1 if this machine has one)
 #   --train-threads N      CPU threads of a training without GPU (default: 4, or all cores if they are fewer)
+# shellcheck disable=SC2154 # a recipe's variables
 set -euo pipefail
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then
-  # Called directly: the recipe's own run.sh gives its names and counts, and then sources this file.
+  # Called directly: the recipe's own run.sh gives its names and counts (recipe, emotions, folds, scheme, corpus_dir,
+  # musan_dir, data_options and the options that these name), and then sources this file.
   recipe=mini
   arguments=()
   while [ $# -gt 0 ]; do
@@ -58,14 +60,10 @@ fi
 
 stage=0
 stop_stage=5
-scheme=${scheme:-none se-cp n-cp n+se-cp}
 train_data=clean
 init=random
 seeds=0
-recipe_folds=${folds:-}
-folds=${folds:-}
-corpus_dir=${corpus_dir:-}
-musan_dir=${musan_dir:-}
+RECIPE_FOLDS=$folds
 work_dir=
 config=
 mfcc_config=
@@ -89,7 +87,7 @@ for word in $scheme; do
 done
 for word in $seeds; do [[ $word =~ ^[0-9]+$ ]] || die "--seeds takes whole numbers, not '$word'"; done
 for word in $folds; do
-  [[ " $recipe_folds " = *" $word "* ]] || die "--folds: $recipe has ${recipe_folds:-no folds}, not '$word'"
+  [[ " $RECIPE_FOLDS " = *" $word "* ]] || die "--folds: $recipe has ${RECIPE_FOLDS:-no folds}, not '$word'"
 done
 [[ $train_data =~ ^clean(\+noise)?$ ]] || die "--train-data is clean or clean+noise, not '$train_data'"
 [[ $copy_vad =~ ^(clean|own)$ ]] || die "--copy-vad is clean or own, not '$copy_vad'"
@@ -131,7 +129,7 @@ cd "$work_dir"
 
 split_dirs=(data)
 base_train=train base_test=test base_sets=(train dev test)
-if [ -n "$recipe_folds" ]; then
+if [ -n "$RECIPE_FOLDS" ]; then
   # Folds share every recording, so features are made once, of all of them.
   split_dirs=()
   for fold in $folds; do split_dirs+=("data/fold$fold"); done
@@ -149,7 +147,7 @@ voiced() { prepare_feats.sh --nj "$nj" --cmd "$train_cmd" --cmn "$cmn" "data/$1"
 # in_folds <features> <set> <suffix> <name>: in every fold, the features of the set's utterances (ids with the suffix).
 in_folds() {
   local fold dir
-  [ -n "$recipe_folds" ] || return 0
+  [ -n "$RECIPE_FOLDS" ] || return 0
   for fold in $folds; do
     dir=data/fold$fold
     awk -v suffix="$3" '{ print $1 suffix }' "$dir/$2/utt2spk" |
@@ -161,11 +159,11 @@ if runs_stage 0; then
   begin 0 "lists of $recipe"
   options=(--nj "$nj" --cmd "$train_cmd")
   [ -z "$corpus_dir" ] || options+=(--corpus-dir "$corpus_dir")
-  for name in ${data_options:-}; do options+=("--${name//_/-}" "${!name}"); done
+  for name in $data_options; do options+=("--${name//_/-}" "${!name}"); done
   "$recipe_dir/local/data.sh" "${options[@]}" data
   for dir in "${split_dirs[@]}"; do
     for set in train dev test; do
-      validate_data_dir.sh --no-feats --emotions "${emotions:?a recipe names its classes}" "$dir/$set"
+      validate_data_dir.sh --no-feats --emotions "$emotions" "$dir/$set"
     done
     "$SER_ROOT/pyscripts/data_dir.py" check-disjoint "$dir/train" "$dir/dev" "$dir/test"
   done

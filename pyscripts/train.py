@@ -30,8 +30,8 @@ def main() -> None:
     parser.add_argument("--scheme", choices=SCHEMES, default="none", help="CopyPaste scheme (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of initial weights and batches (default: %(default)s)")
     parser.add_argument("--init", default="random", metavar="DIR",
-                        help="'random', or the folder of a pre-trained model, all of whose weights but the last layer's "
-                             "are taken (default: %(default)s)")
+                        help="'random', or the folder of a pre-trained model, all of whose weights but the last "
+                             "layer's are taken (default: %(default)s)")
     parser.add_argument("--config", action="append", default=[], metavar="YAML",
                         help=f"options over those of conf/{DEFAULTS.name}; may be repeated")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from ser.copypaste import SCHEMES, BatchPlan, CopyPaste, count_kinds
 from ser.errors import SerError
 
@@ -27,7 +28,8 @@ def planner(scheme: str, seed: int = 7, short_utt: str = "pad", **changes) -> Co
 
 
 def as_lists(batches: list[BatchPlan]) -> list:
-    return [[getattr(b, name).tolist() for name in ("utterances", "first", "frames", "start", "labels")] for b in batches]
+    names = ("utterances", "first", "frames", "start", "labels")
+    return [[getattr(batch, name).tolist() for name in names] for batch in batches]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

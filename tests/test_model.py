@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from ser.model import AttentionPooling, BasicBlock, Padding, ResNet34
 
 
@@ -41,7 +42,9 @@ def test_pooling_is_equations_1_and_2() -> None:
     centres, scales, frame = pooling.centres.double(), pooling.scales.double(), x.double()
     for b in range(2):
         for h in range(heads):
-            weights = [torch.exp(-scales[h] * torch.sqrt(((frame[b, t] - centres[h]) ** 2).sum())) for t in range(frames)]
+            weights = []
+            for t in range(frames):
+                weights.append(torch.exp(-scales[h] * torch.sqrt(((frame[b, t] - centres[h]) ** 2).sum())))
             for t in range(frames):
                 expected[b, h] += weights[t] / sum(weights) * frame[b, t]
     assert torch.allclose(pooling(x).double(), expected.flatten(1), atol=1e-5)

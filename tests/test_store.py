@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ser.store
 import torch
+
+import ser.store
 from ser.arks import ArkWriter
 from ser.copypaste import CopyPaste
 from ser.errors import SerError

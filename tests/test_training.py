@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+
 from ser.arks import ArkWriter
 from ser.checkpoint import load_checkpoint, load_model, transfer
 from ser.errors import SerError

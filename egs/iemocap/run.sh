@@ -11,6 +11,9 @@ set -euo pipefail
 recipe=iemocap
 emotions="angry happy neutral sad"
 folds="1 2 3 4 5"
+scheme="none se-cp n-cp n+se-cp"
+corpus_dir=
+musan_dir=
 merge_excited=false
 allow_partial=false
 data_options="merge_excited allow_partial"

@@ -6,6 +6,8 @@
 recipe=mini
 emotions="angry happy neutral sad"
 folds=""
+scheme="none n+se-cp"
+corpus_dir=
 musan_dir=data/local/musan
 data_options=""
 . "$(dirname "${BASH_SOURCE[0]}")/../../run.sh"

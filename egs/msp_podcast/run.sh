@@ -10,6 +10,9 @@ set -euo pipefail
 recipe=msp_podcast
 emotions="angry disgust happy neutral sad"
 folds=""
+scheme="none se-cp n-cp n+se-cp"
+corpus_dir=
+musan_dir=
 allow_partial=false
 data_options="allow_partial"
 . "$(dirname "${BASH_SOURCE[0]}")/../../run.sh"

@@ -11,6 +11,9 @@ set -euo pipefail
 recipe=ravdess
 emotions="angry happy neutral sad"
 folds="1 2 3 4 5 6"
+scheme="none se-cp n-cp n+se-cp"
+corpus_dir=
+musan_dir=
 calm=neutral
 allow_partial=false
 data_options="calm allow_partial"

@@ -1,4 +1,4 @@
-"""CopyPaste (Pappagari et al., ICASSP 2021, §3.2.2), decided on integers: which pieces of which utterances form a batch.
+"""CopyPaste (Pappagari et al., ICASSP 2021, §3.2.2), decided on integers: what pieces of what utterances form a batch.
 
 A plan is a pure function of labels, lengths, scheme, epoch and seed. It never touches audio or features; the feature
 store turns it into batches.

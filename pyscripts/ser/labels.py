@@ -34,7 +34,8 @@ class Labels:
             table.update(read_table(Path(folder) / "utt2emo"))
         unlabelled = [utterance for utterance in utterances if utterance not in table]
         if unlabelled:
-            raise SerError(f"{data[0]}/utt2emo: no label for {', '.join(unlabelled[:3])} ({len(unlabelled)} utterances)")
+            some = ", ".join(unlabelled[:3])
+            raise SerError(f"{data[0]}/utt2emo: no label for {some} ({len(unlabelled)} utterances)")
         found = sorted({table[utterance] for utterance in utterances})
         classes = tuple(classes or found)
         if unknown := set(found) - set(classes):

@@ -53,7 +53,7 @@ class TrainOptions:
                 values[name] = value
         values.update({name: value for name, value in overrides.items() if value is not None})
         if missing := known.keys() - values.keys():
-            raise SerError(f"no value for {', '.join(sorted(missing))}; set it in {paths[-1] if paths else 'a YAML file'}")
+            raise SerError(f"no value for {', '.join(sorted(missing))}; set it in {paths[-1]}")
         options = cls(**values)
         for name in ("epochs", "batch_size", "learning_rate", "crop"):
             if getattr(options, name) <= 0:

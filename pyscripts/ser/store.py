@@ -151,7 +151,7 @@ def _allocate(shape: tuple[int, int]) -> np.ndarray:
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if 4 * shape[0] * shape[1] <= _MEMORY_SHARE * memory:
         return np.empty(shape, np.float32)
-    array = np.memmap(tempfile.TemporaryFile(), np.float32, "w+", shape=shape)
+    array = np.memmap(tempfile.TemporaryFile(), np.float32, "w+", shape=shape)  # noqa: SIM115 - the map needs it open
     if hasattr(mmap, "MADV_RANDOM"):  # read-ahead around random rows would read most of the file each epoch
         array._mmap.madvise(mmap.MADV_RANDOM)
     return array

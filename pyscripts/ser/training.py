@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
-import os
 import platform
 import subprocess
 import time
@@ -30,6 +29,7 @@ from ser.model import ResNet34
 from ser.options import TrainOptions
 from ser.store import FeatureStore, features_digest
 from ser.tables import read_table
+
 
 def planner(data: Sequence[str], options: TrainOptions, scheme: str, seed: int) -> tuple[CopyPaste, Labels, list[str]]:
     """The planner of a training, its labels and its utterances, from the tables of its data directories alone."""
