@@ -139,11 +139,15 @@ copies=()
 for kind in noise music; do for snr in 10 5 0; do copies+=("train_${kind}_snr$snr"); done; done
 noisy_tests=(test_snr10 test_snr0)
 
+# Killed itself (kill -9, a lost terminal), the driver must not leave a step behind that would race with the next one.
+guarded() {
+  if setpriv --pdeathsig TERM true 2>/dev/null; then setpriv --pdeathsig TERM "$@"; else "$@"; fi
+}
 started=$SECONDS
 begin() { stage_started=$SECONDS; echo "$(date +%T) stage $1: $2"; }
 finish() { echo "$(date +%T) stage $1 done in $((SECONDS - stage_started)) s"; }
 runs_stage() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
-voiced() { prepare_feats.sh --nj "$nj" --cmd "$train_cmd" --cmn "$cmn" "data/$1" "data/$1_voiced"; }
+voiced() { guarded prepare_feats.sh --nj "$nj" --cmd "$train_cmd" --cmn "$cmn" "data/$1" "data/$1_voiced"; }
 # in_folds <features> <set> <suffix> <name>: in every fold, the features of the set's utterances (ids with the suffix).
 in_folds() {
   local fold dir
@@ -160,7 +164,7 @@ if runs_stage 0; then
   options=(--nj "$nj" --cmd "$train_cmd")
   [ -z "$corpus_dir" ] || options+=(--corpus-dir "$corpus_dir")
   for name in $data_options; do options+=("--${name//_/-}" "${!name}"); done
-  "$recipe_dir/local/data.sh" "${options[@]}" data
+  guarded "$recipe_dir/local/data.sh" "${options[@]}" data
   for dir in "${split_dirs[@]}"; do
     for set in train dev test; do
       validate_data_dir.sh --no-feats --emotions "$emotions" "$dir/$set"
@@ -173,8 +177,8 @@ fi
 if runs_stage 1; then
   begin 1 "MFCC, VAD, normalisation, voiced frames"
   for set in "${base_sets[@]}"; do
-    make_mfcc.sh --nj "$nj" --cmd "$train_cmd" --mfcc-config "$mfcc_config" "data/$set"
-    compute_vad.sh --nj "$nj" --cmd "$train_cmd" "data/$set"
+    guarded make_mfcc.sh --nj "$nj" --cmd "$train_cmd" --mfcc-config "$mfcc_config" "data/$set"
+    guarded compute_vad.sh --nj "$nj" --cmd "$train_cmd" "data/$set"
     voiced "$set"
   done
   for set in train dev test; do in_folds all_voiced "$set" '' "${set}_voiced"; done
@@ -184,7 +188,7 @@ fi
 if runs_stage 2; then
   begin 2 "noisy copies"
   [ -n "$musan_dir" ] || die "--musan-dir: name a folder with MUSAN (fetched there if the folder does not exist)"
-  "$SER_ROOT/local/prepare_musan.sh" "$musan_dir" data/noise
+  guarded "$SER_ROOT/local/prepare_musan.sh" "$musan_dir" data/noise
   for copy in "${copies[@]}" "${noisy_tests[@]}"; do
     snr=${copy##*snr}
     case $copy in
@@ -193,10 +197,10 @@ if runs_stage 2; then
     esac
     own_vad=false
     if [ "$copy_vad" = own ]; then own_vad=true; fi
-    augment_data_dir.sh --snr "$snr" --suffix "$suffix" --own-vad "$own_vad" \
+    guarded augment_data_dir.sh --snr "$snr" --suffix "$suffix" --own-vad "$own_vad" \
       "data/$from" "data/noise/$list.scp" "data/$copy"
-    make_mfcc.sh --nj "$nj" --cmd "$train_cmd" --mfcc-config "$mfcc_config" "data/$copy"
-    if [ "$copy_vad" = own ]; then compute_vad.sh --nj "$nj" --cmd "$train_cmd" "data/$copy"; fi
+    guarded make_mfcc.sh --nj "$nj" --cmd "$train_cmd" --mfcc-config "$mfcc_config" "data/$copy"
+    if [ "$copy_vad" = own ]; then guarded compute_vad.sh --nj "$nj" --cmd "$train_cmd" "data/$copy"; fi
     voiced "$copy"
     in_folds "${copy}_voiced" "$set" "${suffix:+-$suffix}" "${copy}_voiced"
   done
@@ -217,16 +221,16 @@ runs() {
 cuda_options="--num-threads $train_threads" device=cpu
 if [ "$ngpu" -gt 0 ]; then cuda_options="--gpu $ngpu" device=cuda; fi
 
-# array <name>: the commands on stdin, one a line, as an array of jobs; exp/log/<name>.<job>.log
+# array <name>: run exp/log/<name>.commands as an array of jobs with logs exp/log/<name>.<job>.log.
 array() {
-  mkdir -p exp/log
-  cat > "exp/log/$1.commands"
-  awk -v name="$1" '{ print "  job " NR " (exp/log/" name "." NR ".log): " $NF }' "exp/log/$1.commands"
-  run_commands.sh --cmd "$cuda_cmd $cuda_options" "exp/log/$1.commands" "exp/log/$1.JOB.log"
+  awk -v name="$1" '{ print "  job " NR ", exp/log/" name "." NR ".log: " $NF }' "exp/log/$1.commands"
+  guarded run_commands.sh --cmd "$cuda_cmd $cuda_options" "exp/log/$1.commands" "exp/log/$1.JOB.log"
 }
+mkdir -p exp/log
 
 if runs_stage 3; then
   begin 3 "training on $device, $train_data data"
+  name=train_${train_data}_$init_name
   runs | while read -r run dir s seed; do
     train=("$dir/train_voiced")
     if [ "$train_data" = clean+noise ]; then
@@ -235,18 +239,21 @@ if runs_stage 3; then
     printf '%q ' "$SER_ROOT/pyscripts/train.py" --train "${train[@]}" --dev "$dir/dev_voiced" --scheme "$s" \
       --seed "$seed" --init "$init" ${configs[@]+"${configs[@]}"} --device "$device" --out "$run"
     echo
-  done | array "train_${train_data}_$init_name"
+  done > "exp/log/$name.commands"
+  array "$name"
   finish 3
 fi
 
 if runs_stage 4; then
   begin 4 "scores on test, ${noisy_tests[*]}"
+  name=score_${train_data}_$init_name
   runs | while read -r run dir _; do
     tests=(test="$dir/test_voiced")
     for test in "${noisy_tests[@]}"; do tests+=("$test=$dir/${test}_voiced"); done
     printf '%q ' "$SER_ROOT/pyscripts/score.py" --device "$device" --tests "${tests[@]}" --run "$run"
     echo
-  done | array "score_${train_data}_$init_name"
+  done > "exp/log/$name.commands"
+  array "$name"
   finish 4
 fi
 

@@ -70,6 +70,8 @@ def test_lists(data):
 
 def test_recordings_are_sound_and_partly_emotional(recordings):
     assert len(recordings) == 24 * sum(SPLITS.values())
+    said = Counter((name.split("-")[0], row["emotion"], row["sentence"]) for name, row in recordings.items())
+    assert len(said) == sum(SPLITS.values()) * len(EMOTIONS) * 3 and set(said.values()) == {2}
     for name, row in recordings.items():
         samples = row["samples"].astype(float)
         assert row["rate"] == 16000 and samples.ndim == 1
@@ -154,7 +156,9 @@ def test_rerun_makes_only_what_is_missing_and_the_same_bytes(data, shell):
     assert digests(data) == before
     again = {path for path in written if (data / path).stat().st_mtime_ns != written[path]}
     assert {str(Path(path).parent) for path in again} == {
-        "local/corpus/spk03", "local/corpus/spk26", "local/musan/music/fma"
+        "local/corpus/spk03",
+        "local/corpus/spk26",
+        "local/musan/music/fma",
     }
 
 

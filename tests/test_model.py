@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ser.model import AttentionPooling, BasicBlock, Padding, ResNet34
+from ser.model import AttentionPooling, BasicBlock, Layout, ResNet34
 
 
 @pytest.mark.parametrize(("classes", "parameters"), [(4, 2_978_212), (5, 2_978_613)])
@@ -23,7 +23,7 @@ def test_output_sizes_are_those_of_table_1() -> None:
     for module in (model.stem, model.blocks[2], model.blocks[6], model.blocks[12], model.blocks[15], model.pooling,
                    model.embedding, model.classifier):
         module.register_forward_hook(note)
-    model(torch.randn(1, frames, 23))
+    model(torch.randn(frames, 23), torch.tensor([frames]))
     assert sum(isinstance(block, BasicBlock) for block in model.blocks) == 3 + 4 + 6 + 3
     assert sizes == [
         (16, frames, 23), (16, frames, 23), (32, frames // 2, 12), (64, frames // 4, 6), (128, frames // 8, 3),
@@ -50,58 +50,89 @@ def test_pooling_is_equations_1_and_2() -> None:
     assert torch.allclose(pooling(x).double(), expected.flatten(1), atol=1e-5)
 
 
-def padded_batch(lengths: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    x = torch.randn(len(lengths), max(lengths), 23)
-    for row, length in enumerate(lengths):
-        x[row, length:] = 0
-    return x, torch.tensor(lengths)
+def batch(lengths: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randn(sum(lengths), 23), torch.tensor(lengths)
 
 
-def test_padding_makes_no_difference_to_logits() -> None:
+LENGTHS = [150, 149, 83, 16, 1, 400, 7, 8, 9, 64, 65, 3, 2, 31, 33, 100, 90, 80, 1, 5]
+
+
+def test_logits_do_not_depend_on_the_batch() -> None:
+    """Beside others of any length, on any row: the same as alone, where there is no padding of any kind."""
     torch.manual_seed(1)
     model = ResNet34(4)
-    x, lengths = padded_batch([150, 149, 83, 16, 1])
+    frames, lengths = batch(LENGTHS)
     model.train()
     for _ in range(3):  # running statistics that are not those of initialisation
-        model(x, lengths)
+        model(frames, lengths)
     model.eval()
     with torch.no_grad():
-        together = model(x, lengths)
-        for row, length in enumerate(lengths):
-            alone = model(x[row : row + 1, :length])
-            assert torch.allclose(together[row], alone[0], atol=1e-4)
+        together = model(frames, lengths)
+        for row, alone in enumerate(frames.split(LENGTHS)):
+            assert torch.allclose(together[row], model(alone, torch.tensor([len(alone)]))[0], atol=1e-4)
+        # Equal lengths take another path, a row each.
+        equal = model(frames[:800], torch.full((8,), 100))
+        for row, alone in enumerate(frames[:800].split(100)):
+            assert torch.allclose(equal[row], model(alone, torch.tensor([100]))[0], atol=1e-4)
 
 
-def test_padding_makes_no_difference_to_training() -> None:
-    """Batch-norm statistics and gradients: a batch padded by 30 more frames is the same batch."""
+def test_training_does_not_depend_on_the_layout(monkeypatch) -> None:
+    """Logits, batch-norm statistics and gradients are the same however utterances are laid on rows."""
     torch.manual_seed(2)
-    x, lengths = padded_batch([60, 41, 23])
-    longer = torch.nn.functional.pad(x, (0, 0, 0, 30))
+    lengths = [60, 41, 23, 48, 60]
+    frames = torch.randn(sum(lengths), 23, dtype=torch.float64)
     results = []
-    for batch in (x, longer):
+    for per_row in (1, 3, 100):
+        monkeypatch.setattr("ser.model._PER_ROW", per_row)
         torch.manual_seed(3)
         model = ResNet34(4).double().train()
-        model(batch.double(), lengths).square().sum().backward()
-        results.append([p.grad for p in model.parameters()] + [b.double() for b in model.buffers()])
-    for a, b in zip(*results, strict=True):
-        assert torch.allclose(a, b, atol=1e-9, rtol=1e-7)
+        logits = model(frames, torch.tensor(lengths))
+        logits.square().sum().backward()
+        results.append([logits, *(p.grad for p in model.parameters()), *(b.double() for b in model.buffers())])
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            assert torch.allclose(a, b, atol=1e-9, rtol=1e-7)
 
 
-def test_batch_norm_sees_real_frames_only() -> None:
+def test_batch_norm_sees_every_frame_once_and_nothing_else() -> None:
+    """Against PyTorch's own batch norm of the first convolution of utterances that stand alone."""
     torch.manual_seed(4)
-    lengths = torch.tensor([9, 4, 6])
-    padding = Padding(lengths, 9, torch.device("cpu"))
-    x = torch.randn(3, 5, 9, 7)
-    packed = padding.pack(x)
-    real = torch.cat([x[row, :, :length] for row, length in enumerate(lengths)], 1)
-    assert torch.equal(packed[0], real)
-    restored = padding.unpack(packed)
-    for row, length in enumerate(lengths):
-        assert torch.equal(restored[row, :, :length], x[row, :, :length])
-        assert not restored[row, :, length:].any()
+    model = ResNet34(4).double().train()
+    lengths = [9, 40, 16]
+    frames = torch.randn(sum(lengths), 23, dtype=torch.float64)
+    model(frames, torch.tensor(lengths))
+    alone = torch.cat([model.stem(part[None, None]) for part in frames.split(lengths)], 2)
+    mean, variance = alone.mean((0, 2, 3)), alone.var((0, 2, 3))
+    assert torch.allclose(model.stem_norm.running_mean, 0.1 * mean)
+    assert torch.allclose(model.stem_norm.running_var, 0.9 + 0.1 * variance)
 
 
-def test_packing_gradients() -> None:
-    padding = Padding(torch.tensor([3, 1, 2]), 3, torch.device("cpu"))
-    x = torch.randn(3, 2, 3, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda t: padding.unpack(padding.pack(t).square()), x)
+@pytest.mark.parametrize("lengths", [LENGTHS, [5], [8, 8], [1, 2, 3], list(range(1, 60))])
+def test_layout_keeps_utterances_apart(lengths: list[int]) -> None:
+    layout = Layout(torch.tensor(lengths), torch.device("cpu"))
+    for level in range(4):
+        count = int(layout.lengths.sum())
+        x = torch.arange(1, count + 1, dtype=torch.float32)[None, None, :, None].expand(1, 2, -1, 3)
+        spread = layout.spread(x)
+        assert torch.equal(layout.gather(spread), x)
+        assert int((spread[:, 0, :, 0] > 0).sum()) == count
+        # Between two utterances of a row, and after the last, there are zeros for the convolutions to read.
+        reach = 3 if level == 0 else 1
+        for row in spread[:, 0, :, 0].tolist():
+            text = "".join("x" if value else " " for value in row)
+            assert text.endswith(" " * reach)
+            assert all(len(gap) >= reach for gap in text.replace("x", "|").split("|") if gap)
+        ends = layout.lengths.cumsum(0)
+        for begin, end in zip((ends - layout.lengths).tolist(), ends.tolist(), strict=True):
+            places = layout.places[begin:end]
+            assert torch.equal(places, torch.arange(int(places[0]), int(places[0]) + end - begin))
+            assert int(places[0]) // layout.width == int(places[-1]) // layout.width  # on one row
+        padded, mask = layout.pad(x[0, 0, :, :1])
+        assert torch.equal(padded[mask][:, 0], x[0, 0, :, 0]) and not padded[~mask].any()
+        layout = layout.halved()
+
+
+def test_layout_gradients() -> None:
+    layout = Layout(torch.tensor([3, 1, 2]), torch.device("cpu"))
+    x = torch.randn(1, 2, 6, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda t: layout.gather(layout.spread(t).square()), x)

@@ -120,8 +120,8 @@ def run_verb(step: FeatureStep, args: argparse.Namespace) -> None:
         else:
             marker.clear()
             _withdraw(step, target)
-            for stale in args.ark_dir.glob(f".{name}.*.tmp"):  # left by a killed job
-                stale.unlink(missing_ok=True)
+            for left in (*args.ark_dir.glob(f".*{name}.*.tmp"), *target.glob(".*.tmp")):  # by a killed run
+                left.unlink(missing_ok=True)
         return
     jobs = [
         _Job(step, args.data / f"split{args.nj}" / str(number), target, args.ark_dir / f"{name}.{number}")

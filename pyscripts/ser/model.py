@@ -1,8 +1,9 @@
 """The paper's network (Table 1): ResNet-34 over time and frequency, 32-head attention pooling, two linear layers.
 
-Utterances of different lengths share a batch by padding, and the padding touches nothing: it is zero wherever a
-convolution reads it (which is what a convolution reads beyond the end of a lone utterance), and is left out of
-batch-norm statistics and of the pooling. An utterance's logits do not depend on what it is batched with.
+A batch is the frames of its utterances end to end, whatever their lengths. For the convolutions they are laid on a few
+long rows with zeros between them, which is what a convolution reads beyond the ends of a lone utterance; everything
+else sees real frames only. So no utterance's logits depend on what it is batched with, batch norm has ordinary
+statistics, and a batch costs what its frames cost, not what its longest utterance would.
 """
 
 from __future__ import annotations
@@ -17,40 +18,81 @@ HEADS = 32
 EMBEDDING = 400
 
 
-class Padding:
-    """Where the real frames of a padded batch are, at one time resolution.
+_STRIDE = 2 ** (len(BLOCKS) - 1)  # frames of the input per frame of the last block
+_PER_ROW = 16  # utterances on a row, about: one endless row is slower on a CPU, short ones waste their ends
 
-    Convolutions work on the padded batch; everything else works on its real frames alone, packed end to end as if
-    they were one long utterance, so that ordinary batch norm has ordinary statistics and nothing need be masked.
+
+class Layout:
+    """Where the frames of a batch lie for convolutions, at one time resolution.
+
+    Utterances stand on rows, each from a multiple of `_STRIDE` on, so that strided convolutions see it as if it stood
+    alone, with at least `_STRIDE` zero frames after it: 8 at the first convolution, which reaches 3 beyond an end, and
+    still 1 at the last ones, which reach 1.
 
     Args:
         lengths: frames of each utterance, (B,), on the CPU, so that counting them never makes a GPU wait.
-        frames: T, the length they are padded to.
         device: where the batch is.
     """
 
-    def __init__(self, lengths: Tensor, frames: int, device: torch.device) -> None:
-        self.lengths, self.frames, self.device = lengths, frames, device
-        real = torch.arange(frames) < lengths[:, None]
-        self.mask = real.to(device, non_blocking=True)
-        self.rows = real.view(-1).nonzero()[:, 0].to(device, non_blocking=True)
+    def __init__(self, lengths: Tensor, device: torch.device) -> None:
+        room = (lengths + 2 * _STRIDE - 1) // _STRIDE * _STRIDE
+        begin = room.cumsum(0) - room
+        rows = -(-len(lengths) // _PER_ROW)
+        row = begin * rows // room.sum()
+        row = torch.unique_consecutive(row, return_inverse=True)[1]  # an utterance may be longer than a row's share
+        first = torch.searchsorted(row, torch.arange(int(row[-1]) + 1))
+        begin = begin - begin[first][row]
+        self._set(lengths, row, begin, int((begin + room).max()), device)
 
-    def halved(self) -> Padding:
-        """The same after a 3×3 convolution with stride 2 and padding 1: every length becomes its half, rounded up."""
-        return Padding((self.lengths + 1) // 2, (self.frames + 1) // 2, self.device)
+    def _set(self, lengths: Tensor, row: Tensor, begin: Tensor, width: int, device: torch.device) -> None:
+        self.lengths, self.row, self.begin, self.width, self.device = lengths, row, begin, width, device
+        self.rows = int(row[-1]) + 1
+        places = torch.repeat_interleave(row * width + begin - lengths.cumsum(0) + lengths, lengths)
+        self.places = (places + torch.arange(len(places))).to(device, non_blocking=True)
 
-    def pack(self, x: Tensor) -> Tensor:
-        """(B, C, T, F) to (1, C, n, F), the n real frames of all utterances."""
-        batch, channels, frames, width = x.shape
-        rows = _TakeRows.apply(x.permute(0, 2, 3, 1).reshape(batch * frames, width * channels), self.rows)
-        return rows.view(1, -1, width, channels).permute(0, 3, 1, 2)
+    def halved(self) -> Layout:
+        """The same after a convolution of stride 2: every length becomes its half, rounded up."""
+        half = object.__new__(Layout)
+        half._set((self.lengths + 1) // 2, self.row, self.begin // 2, self.width // 2, self.device)
+        return half
 
-    def unpack(self, x: Tensor) -> Tensor:
-        """The inverse of `pack`, with zeros for padding."""
-        _, channels, real, width = x.shape
-        rows = x.permute(0, 2, 3, 1).reshape(real, width * channels)
-        rows = _PutRows.apply(rows, self.rows, self.mask.numel())
-        return rows.view(*self.mask.shape, width, channels).permute(0, 3, 1, 2)
+    def spread(self, x: Tensor) -> Tensor:
+        """(1, C, n, F), the n frames of all utterances, to (rows, C, width, F) with zeros around utterances."""
+        _, channels, frames, bands = x.shape
+        flat = x.permute(0, 2, 3, 1).reshape(frames, bands * channels)
+        flat = _PutRows.apply(flat, self.places, self.rows * self.width)
+        return flat.view(self.rows, self.width, bands, channels).permute(0, 3, 1, 2)
+
+    def gather(self, x: Tensor) -> Tensor:
+        """The inverse of `spread`; what a convolution left between utterances is dropped."""
+        rows, channels, width, bands = x.shape
+        flat = _TakeRows.apply(x.permute(0, 2, 3, 1).reshape(rows * width, bands * channels), self.places)
+        return flat.view(1, -1, bands, channels).permute(0, 3, 1, 2)
+
+    def pad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, D) frames to (B, T, D), T the longest utterance's frames, and the (B, T) mask of real ones."""
+        mask = torch.arange(int(self.lengths.max())) < self.lengths[:, None]
+        places = mask.view(-1).nonzero()[:, 0].to(self.device, non_blocking=True)
+        padded = _PutRows.apply(x, places, mask.numel()).view(*mask.shape, -1)
+        return padded, mask.to(self.device, non_blocking=True)
+
+
+class Grid:
+    """Stands for `Layout` where all utterances are equally long: each is a row, and nothing need be moved."""
+
+    def __init__(self, utterances: int) -> None:
+        self.utterances = utterances
+
+    def halved(self) -> Grid:
+        return self
+
+    def spread(self, x: Tensor) -> Tensor:
+        return x
+
+    gather = spread
+
+    def pad(self, x: Tensor) -> tuple[Tensor, None]:
+        return x.view(self.utterances, -1, x.shape[1]), None
 
 
 class _TakeRows(torch.autograd.Function):
@@ -82,20 +124,6 @@ class _PutRows(torch.autograd.Function):
         return gradient.index_select(0, rows), None, None
 
 
-class Unpadded:
-    """Stands for `Padding` where every utterance fills its batch: there is nothing to pack."""
-
-    mask = None
-
-    def halved(self) -> Unpadded:
-        return self
-
-    def pack(self, x: Tensor) -> Tensor:
-        return x
-
-    unpack = pack
-
-
 class BasicBlock(nn.Module):
     """Two 3×3 convolutions around an identity (or 1×1) shortcut: He et al., CVPR 2016, fig. 5 left."""
 
@@ -111,13 +139,13 @@ class BasicBlock(nn.Module):
             self.shortcut = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
             self.shortcut_norm = nn.BatchNorm2d(channels)
 
-    def forward(self, x: Tensor, padding: Padding | Unpadded) -> tuple[Tensor, Padding | Unpadded]:
-        """Packed frames to packed frames, and the padding at their resolution."""
-        after = padding.halved() if self.stride == 2 else padding
-        padded = padding.unpack(x)
-        y = F.relu(self.norm1(after.pack(self.conv1(padded))), inplace=True)
-        y = self.norm2(after.pack(self.conv2(after.unpack(y))))
-        shortcut = self.shortcut_norm(after.pack(self.shortcut(padded))) if self.project else x
+    def forward(self, x: Tensor, layout: Layout | Grid) -> tuple[Tensor, Layout | Grid]:
+        """Frames to frames, and the layout at their resolution."""
+        after = layout.halved() if self.stride == 2 else layout
+        spread = layout.spread(x)
+        y = F.relu(self.norm1(after.gather(self.conv1(spread))), inplace=True)
+        y = self.norm2(after.gather(self.conv2(after.spread(y))))
+        shortcut = self.shortcut_norm(after.gather(self.shortcut(spread))) if self.project else x
         return F.relu(y + shortcut, inplace=True), after
 
 
@@ -166,27 +194,30 @@ class ResNet34(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def embed(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def embed(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """The layer of 400 before its ReLU (the x-vector of a speaker model).
 
         Args:
-            features: (B, T, D), anything beyond an utterance's length zero.
-            lengths: (B,) on the CPU; None when every utterance has T frames.
+            frames: (n, D), the frames of all utterances end to end.
+            lengths: (B,) frames of each utterance, on the CPU.
 
         Returns:
             (B, 400), float32.
         """
-        padding: Padding | Unpadded = Unpadded()
-        if lengths is not None and int(lengths.min()) < features.shape[1]:
-            padding = Padding(lengths, features.shape[1], features.device)
-        x = F.relu(self.stem_norm(padding.pack(self.stem(features[:, None]))), inplace=True)
+        bands = frames.shape[1]
+        if bool((lengths == lengths[0]).all()):
+            layout: Layout | Grid = Grid(len(lengths))
+            x = frames.view(len(lengths), 1, -1, bands)
+        else:
+            layout = Layout(lengths, frames.device)
+            x = frames.view(1, 1, -1, bands)
+        x = F.relu(self.stem_norm(layout.gather(self.stem(layout.spread(x)))), inplace=True)
         for block in self.blocks:
-            x, padding = block(x, padding)
-        x = padding.unpack(x.mean(3, keepdim=True))[:, :, :, 0].transpose(1, 2)
-        with torch.autocast(features.device.type, enabled=False):  # exponentials of distances want float32
-            x = x.to(self.embedding.weight.dtype)
-            return self.embedding(self.pooling(x, padding.mask))
+            x, layout = block(x, layout)
+        with torch.autocast(frames.device.type, enabled=False):  # exponentials of distances want float32
+            x = x.to(self.embedding.weight.dtype).mean(3).transpose(1, 2)
+            return self.embedding(self.pooling(*layout.pad(x.reshape(-1, x.shape[2]))))
 
-    def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """Logits (B, classes); arguments as in `embed`."""
-        return self.classifier(F.relu(self.embed(features, lengths)))
+        return self.classifier(F.relu(self.embed(frames, lengths)))

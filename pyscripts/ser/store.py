@@ -39,9 +39,7 @@ class FeatureStore:
         self.frames = frames
         if device.type == "cuda" and frames.nbytes < _DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
             self.frames = frames.to(device)
-        offsets = np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
-        # Both, side by side, so that a batch needs one look-up.
-        self._extents = torch.from_numpy(np.stack([offsets, self.lengths], 1)).to(self.frames.device)
+        self._offsets = torch.from_numpy(np.cumsum(self.lengths) - self.lengths).to(self.frames.device)
 
     @classmethod
     def load(cls, data: Sequence[str | os.PathLike[str]], device: torch.device) -> FeatureStore:
@@ -90,42 +88,32 @@ class FeatureStore:
         """The features of a planned batch.
 
         Returns:
-            (B, T, D) float32 on the device, zero beyond an example's end, and the (B,) lengths on the CPU. T is the
-            longest example's length.
+            The frames of all examples end to end, (n, D) float32 on the device, and the frames of each example, (B,)
+            on the CPU.
         """
-        lengths = plan.filled.sum(1)
-        # One small transfer carries all integers of the plan: utterance, first, frames, start, filled of both parts.
-        integers = np.concatenate([plan.utterances, plan.first, plan.frames, plan.start, plan.filled], 1)
-        columns = torch.from_numpy(integers).to(self.frames.device, non_blocking=True)
-        return self._gather(columns.view(len(plan), 5, 2), int(lengths.max())), torch.from_numpy(lengths)
+        parts = np.stack([plan.utterances, plan.first, plan.frames, plan.start, plan.filled], 2).reshape(-1, 5)
+        return self._gather(parts[plan.utterances.ravel() >= 0]), torch.from_numpy(plan.filled.sum(1))
 
     def whole(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
         """Whole utterances as a batch; returns as `batch` does."""
-        lengths = self.lengths[indices]
-        nothing = np.zeros_like(lengths)
-        parts = [indices, nothing - 1, nothing, nothing, lengths, nothing, nothing, nothing, lengths, nothing]
-        columns = torch.from_numpy(np.stack(parts, 1)).to(self.frames.device, non_blocking=True)
-        return self._gather(columns.view(len(indices), 5, 2), int(lengths.max())), torch.from_numpy(lengths)
+        lengths, nothing = self.lengths[indices], np.zeros_like(indices)
+        return self._gather(np.stack([indices, nothing, lengths, nothing, lengths], 1)), torch.from_numpy(lengths)
 
-    def _gather(self, columns: Tensor, longest: int) -> Tensor:
-        """(B, 5, 2) plan integers to (B, longest, D) frames, by one index computation and one look-up."""
-        utterance, first, frames, start, filled = columns.unbind(1)
-        base = self._extents[utterance.clamp_min(0), 0] + first
-        position = torch.arange(longest, device=columns.device)[None]
-        boundary = filled[:, :1]
-        second = position >= boundary
-        within = position - torch.where(second, boundary, 0)
-        # `start` goes round within the part; where nothing is filled up it is 0 and the remainder changes nothing.
-        length = torch.where(second, frames[:, 1:], frames[:, :1]).clamp_min_(1)
-        rows = within.add_(torch.where(second, start[:, 1:], start[:, :1])).remainder_(length)
-        rows.add_(torch.where(second, base[:, 1:], base[:, :1]))
-        beyond = position >= filled.sum(1, keepdim=True)
-        batch = self.frames.index_select(0, rows.masked_fill_(beyond, 0).view(-1))
-        batch = batch.view(len(columns), longest, -1).masked_fill_(beyond[:, :, None], 0)
-        return batch.to(self.device, non_blocking=True)
+    def _gather(self, parts: np.ndarray) -> Tensor:
+        """(P, 5) utterance, first, frames, start, filled of parts to their frames end to end, by one look-up."""
+        total = int(parts[:, 4].sum())
+        begin = np.cumsum(parts[:, 4]) - parts[:, 4]
+        # One small transfer carries every integer; frame by frame everything happens where the features are.
+        columns = torch.from_numpy(np.column_stack([parts, begin])).to(self.frames.device, non_blocking=True)
+        utterance, first, frames, start, filled, begin = columns.unbind(1)
+        constants = torch.stack([start - begin, frames, self._offsets[utterance] + first], 1)
+        shift, length, base = constants.repeat_interleave(filled, 0, output_size=total).unbind(1)
+        # Filling goes round within the part; where nothing is filled up, the remainder changes nothing.
+        within = (torch.arange(total, device=columns.device) + shift).remainder_(length)
+        return self.frames.index_select(0, within.add_(base)).to(self.device, non_blocking=True)
 
     def in_length_order(self, frame_budget: int) -> Iterator[np.ndarray]:
-        """Batches of indices of like lengths, at most `frame_budget` padded frames each, longest first."""
+        """Batches of indices of like lengths, longest first, of at most `frame_budget` frames (but one utterance)."""
         order = np.argsort(-self.lengths, kind="stable")
         position = 0
         while position < len(order):

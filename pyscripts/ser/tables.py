@@ -19,12 +19,13 @@ def read_table(path: str | os.PathLike[str], sorted_keys: bool = True) -> dict[s
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Kaldi's lines end at "\n" alone; splitlines() would also break them at exotic separators.
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except FileNotFoundError:
         raise SerError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
         raise SerError(f"{path}: not a UTF-8 text file ({error})") from None
-    if not lines:
+    if lines == [""]:
         raise SerError(f"{path}: is empty; make it again")
     table: dict[str, str] = {}
     previous = b""

@@ -3,7 +3,8 @@
 
 `steps/make_mfcc.sh`, `compute_vad.sh` and `prepare_feats.sh` are run as their jobs run them, from audio files to arks,
 but in this process: start-up (Python, imports) is measured apart. RAVDESS's 864 files, 16 kHz read as 8 kHz, are the
-default. kaldi-native-fbank does MFCC alone; it is given the same reading and resampling, which are reported apart.
+default. kaldi-native-fbank does MFCC alone, frame by frame as its interface has it; it is given the same reading and
+resampling, which are reported apart.
 
 Usage: python3 tests/benchmarks/bench_frontend.py [--corpus-dir DIR] [--noise FILE] [--repeat N]
 """
@@ -133,7 +134,7 @@ def main() -> None:
         write_table(data / "utt2noise", {utt: f"5 0 {noises[n % len(noises)]}" for n, utt in enumerate(table)})
         noisy = three_steps(data, args.repeat)
 
-    print(f"{len(files)} files, {hours:.2f} h, read as {options.rate} Hz; seconds of one core, quickest of {args.repeat}")
+    print(f"{len(files)} files, {hours:.2f} h, as {options.rate} Hz; seconds of one core, quickest of {args.repeat}")
     rows = {
         "start-up of a job that makes MFCC, in no sum below": startup(),
         "ours: read, resample, MFCC, write arks": clean[0],

@@ -1,13 +1,16 @@
-"""What the corpus consists of: who speaks in which split, and which emotion each recording has."""
+"""What the corpus consists of: who speaks in which split, and what each recording is of."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from mini.randomness import generator
-from mini.sentences import MANNERS, Recording, record
+from mini.sentences import MANNERS, Recording, make_sentence, record
 from mini.speakers import make_speaker
 
 SPLITS = {"train": 14, "dev": 4, "test": 8}  # speakers, half of them women
-RECORDINGS_PER_EMOTION = 6  # of each speaker
+SENTENCES = 3  # which everybody says
+TAKES = 2  # of every sentence in every emotion
 
 
 def speakers() -> dict[str, tuple[str, str]]:
@@ -16,13 +19,24 @@ def speakers() -> dict[str, tuple[str, str]]:
     return {f"spk{number:02d}": (split, "mf"[number % 2]) for number, split in enumerate(splits, 1)}
 
 
-def emotions(speaker: str) -> dict[str, str]:
-    """Emotion of each of the speaker's recordings by utterance id; ids are numbered in random order of emotions."""
-    labels = generator("emotions", speaker).permutation(sorted(MANNERS) * RECORDINGS_PER_EMOTION)
-    return {f"{speaker}-{number:03d}": str(label) for number, label in enumerate(labels, 1)}
+@dataclass(frozen=True)
+class Take:
+    """What a recording is of."""
+
+    emotion: str
+    sentence: str
+
+
+def takes(speaker: str) -> dict[str, Take]:
+    """The speaker's recordings by utterance id: every sentence in every emotion, numbered in random order."""
+    planned = [Take(emotion, f"s{number}") for emotion in sorted(MANNERS) for number in range(1, SENTENCES + 1)]
+    order = generator("takes", speaker).permutation(len(planned) * TAKES)
+    return {f"{speaker}-{number:03d}": planned[place // TAKES] for number, place in enumerate(order, 1)}
 
 
 def make_recording(utterance: str) -> Recording:
     """Synthesise the recording with this id."""
     name = utterance.split("-")[0]
-    return record(make_speaker(name, speakers()[name][1]), emotions(name)[utterance], generator("utterance", utterance))
+    take = takes(name)[utterance]
+    speaker = make_speaker(name, speakers()[name][1])
+    return record(speaker, take.emotion, make_sentence(take.sentence), generator("utterance", utterance))

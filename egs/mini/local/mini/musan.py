@@ -8,7 +8,7 @@ import numpy as np
 from scipy.signal import butter, lfilter, sosfilt
 
 from mini.randomness import generator
-from mini.sentences import MANNERS, record
+from mini.sentences import MANNERS, make_sentence, record
 from mini.speakers import make_speaker
 from mini.voice import SAMPLE_RATE
 
@@ -62,7 +62,8 @@ def _babble(rng: np.random.Generator) -> np.ndarray:
         speaker = make_speaker(f"babble-{rng.integers(1 << 30)}", str(rng.choice(["f", "m"])))
         turns: list[np.ndarray] = []
         while sum(map(len, turns)) < _SAMPLES:
-            said = record(speaker, str(rng.choice(sorted(MANNERS))), rng)
+            sentence = make_sentence(f"babble-{rng.integers(1 << 30)}")
+            said = record(speaker, str(rng.choice(sorted(MANNERS))), sentence, rng)
             first, last = (round(seconds * SAMPLE_RATE) for seconds in said.speech)
             turns.append(said.samples[first:last])
         sound += np.roll(np.concatenate(turns)[:_SAMPLES], rng.integers(_SAMPLES)) * rng.uniform(0.5, 1.0)

@@ -1,4 +1,4 @@
-"""Sentences of random syllables, spoken neutrally or with an emotion in a part of them.
+"""Sentences of random syllables, and how they are spoken: neutrally or with an emotion in a part of them.
 
 Vowel targets are the averages for men of Peterson & Barney (1952), consonants are rough targets in the manner of
 Klatt (1980). What an emotion does to a voice follows the directions summarised by Scherer (2003, "Vocal communication
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.signal import lfilter
 
+from mini.randomness import generator
 from mini.speakers import Speaker
 from mini.voice import FRAMES_PER_SECOND, HOP, SAMPLE_RATE, Tracks, synthesise
 
@@ -84,6 +85,7 @@ class Manner:
     energy: float = 0.0  # dB
     accent: float = 0.0  # dB more on a stressed syllable
     rate: float = 1.0  # factor
+    hard_attack: float = 0.0  # seconds for which the glottis is held shut before each syllable
     open_quotient: float = 0.0  # added
     tilt: float = 0.0  # octaves by which the source's cut-off moves
     breathiness: float = 1.0  # factor
@@ -94,12 +96,12 @@ class Manner:
 
 MANNERS = {
     "neutral": Manner(),
-    "angry": Manner(pitch=2.0, pitch_range=1.4, slope=-1.5, energy=10.0, accent=3.0, rate=1.2, open_quotient=-0.20,
-                    tilt=1.8, breathiness=0.5, roughness=9.0),
-    "happy": Manner(pitch=8.0, pitch_range=1.8, slope=2.5, energy=4.0, accent=2.0, rate=1.15, open_quotient=0.04,
-                    smile=1.16),
-    "sad": Manner(pitch=-3.0, pitch_range=0.4, slope=-2.0, energy=-6.0, accent=-1.0, rate=0.70, open_quotient=0.18,
-                  tilt=-1.8, breathiness=2.0, roughness=1.5, tremor=1.2),
+    "angry": Manner(pitch=2.0, pitch_range=1.4, slope=-1.5, energy=10.0, accent=3.0, rate=1.25, hard_attack=0.06,
+                    open_quotient=-0.20, tilt=1.8, breathiness=0.5, roughness=9.0),
+    "happy": Manner(pitch=8.0, pitch_range=1.8, slope=2.5, energy=4.0, accent=2.0, rate=1.2, open_quotient=0.04,
+                    smile=1.18),
+    "sad": Manner(pitch=-3.0, pitch_range=0.4, slope=-2.0, energy=-6.0, accent=-1.0, rate=0.68, open_quotient=0.18,
+                  tilt=-1.8, breathiness=2.0, roughness=1.5, tremor=1.4),
 }  # fmt: skip
 
 
@@ -113,41 +115,63 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class _Syllable:
-    segments: tuple[tuple[Segment, int], ...]  # each with its length in frames
-    vowel: tuple[float, float, float]
+class Syllable:
+    """A consonant or none, a vowel, a consonant or none."""
+
+    onset: str
+    vowel: str
+    coda: str
     stressed: bool
+
+
+def make_sentence(name: str) -> list[Syllable]:
+    """The random sentence that goes with `name`: five or six syllables, every second or third of them stressed."""
+    rng = generator("sentence", name)
+    sentence: list[Syllable] = []
+    for _ in range(int(rng.integers(5, 7))):
+        stressed = not (sentence and sentence[-1].stressed) and bool(rng.random() < 0.6)
+        drawn = (str(rng.choice(choices)) for choices in (_ONSETS, list(VOWELS), _CODAS))
+        sentence.append(Syllable(*drawn, stressed))
+    return sentence
+
+
+@dataclass(frozen=True)
+class _Spoken:
+    """A syllable as it is said this time: each segment with its length in frames."""
+
+    segments: tuple[tuple[Segment, int], ...]
+    syllable: Syllable
 
     @property
     def frames(self) -> int:
         return sum(frames for _, frames in self.segments)
 
 
-def record(speaker: Speaker, emotion: str, rng: np.random.Generator) -> Recording:
-    """A recording of `speaker` saying some sentence with `emotion` (a key of `MANNERS`)."""
-    manner = _personal(MANNERS[emotion], speaker, strength=rng.uniform(0.8, 1.2))
+def record(speaker: Speaker, emotion: str, sentence: list[Syllable], rng: np.random.Generator) -> Recording:
+    """A recording of `speaker` saying `sentence` with `emotion` (a key of `MANNERS`)."""
+    manner = _personal(MANNERS[emotion], speaker, strength=rng.uniform(0.9, 1.3))
+    count = len(sentence)
     while True:
         silence = rng.uniform(0.14, 0.32, size=2)
-        count = int(rng.integers(4, 9))
-        rate = speaker.rate * rng.uniform(0.93, 1.07)
-        if emotion == "neutral":
-            stretch, rates = None, np.full(count, rate)
-            syllables = _sentence(rates, rng)
-        else:
+        rates = np.full(count, speaker.rate * rng.uniform(0.93, 1.07))
+        attacks = np.zeros(count)
+        first = last = 0  # syllables
+        if emotion != "neutral":
             first, last = np.sort(rng.choice(count + 1, size=2, replace=False))
-            rates = np.full(count, rate)
             rates[first:last] *= manner.rate
-            syllables = _sentence(rates, rng)
-            stretch = (sum(s.frames for s in syllables[:first]), sum(s.frames for s in syllables[:last]))
-        frames = sum(syllable.frames for syllable in syllables)
-        if not SHORTEST <= frames / FRAMES_PER_SECOND + silence.sum() <= LONGEST:
-            continue
-        if stretch is None or LEAST_SHARE <= (stretch[1] - stretch[0]) / frames <= MOST_SHARE:
+            attacks[first:last] = manner.hard_attack
+        spoken = _time(sentence, rates, attacks, rng)
+        bounds = np.cumsum([0, *(syllable.frames for syllable in spoken)])
+        stretch, frames = (int(bounds[first]), int(bounds[last])), int(bounds[-1])
+        share = (stretch[1] - stretch[0]) / frames
+        if SHORTEST <= frames / FRAMES_PER_SECOND + silence.sum() <= LONGEST and (
+            emotion == "neutral" or LEAST_SHARE <= share <= MOST_SHARE
+        ):
             break
-    tracks = _perform(syllables, speaker, manner, stretch, rng)
+    tracks = _perform(spoken, speaker, manner, stretch, rng)
     samples, start = _finish(synthesise(tracks, rng), silence, rng)
-    to_seconds = [start + frame / FRAMES_PER_SECOND for frame in (0, frames, *(stretch or ()))]
-    return Recording(samples, (to_seconds[0], to_seconds[1]), (to_seconds[2], to_seconds[3]) if stretch else None)
+    begins, ends, *emotional = (start + frame / FRAMES_PER_SECOND for frame in (0, frames, *stretch))
+    return Recording(samples, (begins, ends), None if emotion == "neutral" else tuple(emotional))
 
 
 def _personal(manner: Manner, speaker: Speaker, strength: float) -> Manner:
@@ -162,6 +186,7 @@ def _personal(manner: Manner, speaker: Speaker, strength: float) -> Manner:
         energy=manner.energy * energy,
         accent=manner.accent * energy,
         rate=manner.rate**rate,
+        hard_attack=manner.hard_attack * rate,
         open_quotient=manner.open_quotient * quality,
         tilt=manner.tilt * quality,
         breathiness=manner.breathiness**quality,
@@ -171,21 +196,20 @@ def _personal(manner: Manner, speaker: Speaker, strength: float) -> Manner:
     )
 
 
-def _sentence(rates: np.ndarray, rng: np.random.Generator) -> list[_Syllable]:
-    """Random syllables, one for every rate (1: unhurried), the last one lengthened."""
-    syllables = []
-    for index, rate in enumerate(rates):
-        vowel = VOWELS[str(rng.choice(list(VOWELS)))]
-        stressed = bool(rng.random() < 0.4)
-        vowel_seconds = 0.105 * (1.35 if stressed else 1.0) * (1.4 if index == len(rates) - 1 else 1.0)
+def _time(sentence: list[Syllable], rates: np.ndarray, attacks: np.ndarray, rng: np.random.Generator) -> list[_Spoken]:
+    """Give every syllable its length, from a rate (1: unhurried) and a pause before it (s) each; lengthen the last."""
+    spoken = []
+    for index, (syllable, rate, attack) in enumerate(zip(sentence, rates, attacks, strict=True)):
+        seconds = 0.105 * (1.35 if syllable.stressed else 1.0) * (1.4 if index == len(sentence) - 1 else 1.0)
         segments = (
-            *CONSONANTS[str(rng.choice(_ONSETS))],
-            Segment(vowel_seconds * rng.uniform(0.85, 1.2), voicing=1.0),
-            *CONSONANTS[str(rng.choice(_CODAS))],
+            *((Segment(attack),) if attack else ()),
+            *CONSONANTS[syllable.onset],
+            Segment(seconds * rng.uniform(0.85, 1.2), voicing=1.0),
+            *CONSONANTS[syllable.coda],
         )
-        timed = tuple((s, max(2, round(s.seconds * FRAMES_PER_SECOND / rate))) for s in segments)
-        syllables.append(_Syllable(timed, vowel, stressed))
-    return syllables
+        timed = tuple((segment, max(2, round(segment.seconds * FRAMES_PER_SECOND / rate))) for segment in segments)
+        spoken.append(_Spoken(timed, syllable))
+    return spoken
 
 
 def _smooth(track: np.ndarray, seconds: float) -> np.ndarray:
@@ -198,15 +222,15 @@ def _smooth(track: np.ndarray, seconds: float) -> np.ndarray:
 
 
 def _perform(
-    syllables: list[_Syllable],
+    sentence: list[_Spoken],
     speaker: Speaker,
     manner: Manner,
-    stretch: tuple[int, int] | None,
+    stretch: tuple[int, int],
     rng: np.random.Generator,
 ) -> Tracks:
     """Tracks of the sentence in the speaker's voice, `manner` taking over in the frames of `stretch`."""
-    targets = [(segment, syllable) for syllable in syllables for segment, _ in syllable.segments]
-    lengths = [frames for syllable in syllables for _, frames in syllable.segments]
+    targets = [(segment, VOWELS[spoken.syllable.vowel]) for spoken in sentence for segment, _ in spoken.segments]
+    lengths = [frames for spoken in sentence for _, frames in spoken.segments]
 
     def held(values: list) -> np.ndarray:
         return np.repeat(np.array(values, float), lengths, axis=0)
@@ -214,23 +238,22 @@ def _perform(
     num_frames = sum(lengths)
     time = np.arange(num_frames) / FRAMES_PER_SECOND
     amount, within = np.zeros(num_frames), np.zeros(num_frames)  # of the emotion; how far through it, -0.5 to 0.5
-    if stretch is not None:
-        amount[slice(*stretch)] = 1.0
-        within[slice(*stretch)] = np.linspace(-0.5, 0.5, stretch[1] - stretch[0])
+    amount[slice(*stretch)] = 1.0
+    within[slice(*stretch)] = np.linspace(-0.5, 0.5, stretch[1] - stretch[0])
     amount = _smooth(amount, 0.08)
 
-    lower = _smooth(held([segment.formants or syllable.vowel for segment, syllable in targets]), 0.06)
+    lower = _smooth(held([segment.formants or vowel for segment, vowel in targets]), 0.06)
     upper = np.broadcast_to(_UPPER_FORMANTS, (num_frames, len(_UPPER_FORMANTS)))
     scale = speaker.formant_scale * manner.smile**amount
     formants = np.minimum(np.concatenate([lower, upper], axis=1) * scale[:, None], 0.97 * SAMPLE_RATE / 2)
 
     accents = np.zeros(num_frames)  # 0 to 1
     start = 0
-    for syllable in syllables:
-        centre, width = start + 0.6 * syllable.frames, 0.55 * syllable.frames
-        height = rng.uniform(0.6, 1.0) if syllable.stressed else rng.uniform(0.0, 0.3)
+    for spoken in sentence:
+        centre, width = start + 0.6 * spoken.frames, 0.55 * spoken.frames
+        height = rng.uniform(0.6, 1.0) if spoken.syllable.stressed else rng.uniform(0.0, 0.3)
         accents += height * np.exp(-0.5 * ((np.arange(num_frames) - centre) / width) ** 2)
-        start += syllable.frames
+        start += spoken.frames
     through = np.linspace(0.5, -0.5, num_frames)
     melody = accents * speaker.pitch_range + rng.uniform(1.0, 3.0) * through  # declination
     tremor = np.sin(2 * np.pi * (rng.uniform(5.5, 7.0) * time + rng.random()))

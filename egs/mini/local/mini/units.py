@@ -16,7 +16,9 @@ from ser.files import Marker, atomic_path, fingerprint, write_text
 # Whether a folder has to be made again depends on the text of the synthesiser and on nothing else.
 _DIGEST = fingerprint(*sorted(Path(__file__).parent.glob("*.py")))
 
-COLUMNS = ["utterance", "emotion", "seconds", "speech-begins", "speech-ends", "emotion-begins", "emotion-ends"]
+COLUMNS = [
+    "utterance", "emotion", "sentence", "seconds", "speech-begins", "speech-ends", "emotion-begins", "emotion-ends",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,11 @@ def _fill_musan(folder: Path, kinds: Iterable[str]) -> list[Path]:
 def _fill_speaker(folder: Path) -> list[Path]:
     """One WAV an utterance, and `recordings.tsv`: what each holds, times in seconds, empty where all is neutral."""
     files, rows = [], ["\t".join(COLUMNS)]
-    for utterance, emotion in corpus.emotions(folder.name).items():
+    for utterance, take in corpus.takes(folder.name).items():
         recording = corpus.make_recording(utterance)
         files.append(_write_wav(folder / f"{utterance}.wav", recording.samples))
         times = [len(recording.samples) / SAMPLE_RATE, *recording.speech, *(recording.emotional or ())]
-        fields = [utterance, emotion, *(f"{seconds:.4f}" for seconds in times)]
+        fields = [utterance, take.emotion, take.sentence, *(f"{seconds:.4f}" for seconds in times)]
         rows.append("\t".join(fields + [""] * (len(COLUMNS) - len(fields))))
     write_text(folder / "recordings.tsv", "\n".join(rows) + "\n")
     return [*files, folder / "recordings.tsv"]

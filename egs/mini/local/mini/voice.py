@@ -17,7 +17,6 @@ HOP = 80  # samples from one frame of the tracks to the next: 5 ms
 FRAMES_PER_SECOND = SAMPLE_RATE // HOP
 
 _FFT = 512  # a 160-sample frame and 22 ms for the resonances to die away
-_Z = np.exp(-2j * np.pi * np.arange(_FFT // 2 + 1) / _FFT)  # z^-1 on the unit circle, one value per FFT bin
 _FRICTION_BANDWIDTH = 1200.0  # Hz
 
 
@@ -83,27 +82,39 @@ def _frames(source: np.ndarray) -> np.ndarray:
     return np.fft.rfft(np.lib.stride_tricks.sliding_window_view(padded, 2 * HOP)[::HOP] * window, _FFT)
 
 
-def _resonator(frequency: np.ndarray, bandwidth: np.ndarray | float) -> np.ndarray:
-    """Transfer function (T, bins) of Klatt's second-order resonator, whose gain is one at 0 Hz; Hz in, (T,) each."""
-    radius = np.exp(-np.pi * np.asarray(bandwidth) / SAMPLE_RATE)
-    first = np.atleast_1d(2 * radius * np.cos(2 * np.pi * frequency / SAMPLE_RATE))[:, None]
-    second = np.atleast_1d(-(radius**2) * np.ones_like(frequency))[:, None]
-    return (1 - first - second) / (1 - _Z * (first + second * _Z))
-
-
 def _at_frames(track: np.ndarray) -> np.ndarray:
     """Tracks hold for [t, t + 1) hops; the T + 1 windows of `_frames` are centred where those meet."""
     edges = np.concatenate([track[:1], track, track[-1:]])
     return (edges[1:] + edges[:-1]) / 2
 
 
+def _resonator(frequency: np.ndarray, bandwidth: np.ndarray | float) -> np.ndarray:
+    """Denominators (T, 3) of Klatt's resonator in powers of z^-1; (T,) Hz in."""
+    radius = np.exp(-np.pi * bandwidth / SAMPLE_RATE) * np.ones_like(frequency)
+    return np.stack([np.ones_like(frequency), -2 * radius * np.cos(2 * np.pi * frequency / SAMPLE_RATE), radius**2], 1)
+
+
+def _product(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Polynomials (T, m) times polynomials (T, n), row by row: (T, m + n - 1)."""
+    result = np.zeros((len(first), first.shape[1] + second.shape[1] - 1))
+    for power, coefficient in enumerate(second.T):
+        result[:, power : power + first.shape[1]] += first * coefficient[:, None]
+    return result
+
+
+def _all_pole(denominator: np.ndarray) -> np.ndarray:
+    """Transfer functions (T, bins) with these denominators (T, n) and gain one at 0 Hz."""
+    return denominator.sum(1, keepdims=True) / np.fft.rfft(denominator, _FFT)
+
+
 def _tract(tracks: Tracks) -> np.ndarray:
-    decay = np.exp(-2 * np.pi * _at_frames(tracks.tilt_cutoff) / SAMPLE_RATE)[:, None]
-    transfer = ((1 - decay) / (1 - decay * _Z)) ** 2
+    pole = np.exp(-2 * np.pi * _at_frames(tracks.tilt_cutoff) / SAMPLE_RATE)
+    denominator = np.stack([np.ones_like(pole), -2 * pole, pole**2], 1)
     for formant in _at_frames(tracks.formants).T:
-        transfer = transfer * _resonator(formant, 55 + 0.03 * formant)
-    return transfer
+        denominator = _product(denominator, _resonator(formant, 55 + 0.03 * formant))
+    return _all_pole(denominator)
 
 
 def _friction_filter(tracks: Tracks) -> np.ndarray:
-    return 4 * (1 - _Z) * _resonator(_at_frames(tracks.friction_centre), _FRICTION_BANDWIDTH)
+    radiation = 1 - np.exp(-2j * np.pi * np.arange(_FFT // 2 + 1) / _FFT)
+    return 4 * radiation * _all_pole(_resonator(_at_frames(tracks.friction_centre), _FRICTION_BANDWIDTH))

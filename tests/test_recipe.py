@@ -1,0 +1,175 @@
+"""The driver from nothing to tables on the mini corpus, and killed on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ser.checkpoint import load_checkpoint
+
+ROOT = Path(__file__).resolve().parent.parent
+SCHEMES = ("none", "n+se-cp")
+STAGES = range(6)
+
+
+def command(work: Path, *options: str) -> list[str]:
+    """The mini recipe with a training short enough for a test; the network and every stage are the real ones."""
+    config = work.parent / "train.yaml"
+    config.write_text("epochs: 3\nbatch_size: 64\ncrop: 80\nprecise_bn: 1\nprecision: fp32\n")
+    return [str(ROOT / "run.sh"), "--work-dir", str(work), "--config", str(config), "--nj", "2", *options]
+
+
+def run(work: Path, *options: str) -> str:
+    done = subprocess.run(command(work, *options), capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[Path, str, dict[int, float]]:
+    """A run that was never interrupted: its folder, what it printed, and how long each stage took."""
+    work = tmp_path_factory.mktemp("whole") / "work"
+    printed, seconds = "", {}
+    for stage in STAGES:
+        started = time.monotonic()
+        printed += run(work, "--stage", str(stage), "--stop-stage", str(stage))
+        seconds[stage] = time.monotonic() - started
+    return work, printed, seconds
+
+
+def content(work: Path) -> dict[str, object]:
+    """Everything that a user keeps, by path; the work directory's own path is taken out of it."""
+    found: dict[str, object] = {}
+    for path in sorted(work.rglob("*")):
+        name = str(path.relative_to(work))
+        apart = ("log", "tensorboard", "split")
+        if not path.is_file() or path.name.endswith(".done") or any(part.startswith(apart) for part in path.parts):
+            continue
+        assert not path.name.endswith(".tmp"), f"{path}: left behind"
+        if path.suffix == ".pt":
+            checkpoint = load_checkpoint(path)
+            found[name] = (checkpoint["epoch"], {k: v.numpy().tobytes() for k, v in checkpoint["model"].items()})
+        elif path.name != "config.yaml":
+            found[name] = path.read_bytes().replace(str(work).encode(), b"")
+    return found
+
+
+def test_everything_runs_and_prints_its_tables(whole) -> None:
+    work, printed, _ = whole
+    for stage in STAGES:
+        assert f"stage {stage}" in printed
+    for scheme in SCHEMES:
+        assert scheme in printed
+        folder = work / "exp" / f"clean_{scheme}_random" / "seed0"
+        assert load_checkpoint(folder / "best.pt")["classes"] == ["angry", "happy", "neutral", "sad"]
+        for test in ("test", "test_snr10", "test_snr0"):
+            score = json.loads((folder / f"score_{test}" / "score.json").read_text())
+            assert score["utterances"] == len((work / "data" / "test" / "utt2spk").read_text().splitlines())
+            lines = (folder / f"score_{test}" / "predictions.tsv").read_text().splitlines()
+            assert len(lines) == score["utterances"] + 1
+    for kind in ("noise", "music"):
+        for snr in (10, 5, 0):
+            copy = work / "data" / f"train_{kind}_snr{snr}"
+            assert {line.split()[1] for line in (copy / "utt2noise").read_text().splitlines()} == {str(snr)}
+    results = work / "exp" / "results"
+    assert {path.suffix for path in results.iterdir()} >= {".md", ".csv", ".png"}
+    assert "exp/results" in printed
+
+
+def test_train_and_test_noises_are_disjoint(whole) -> None:
+    def noises(sets: list[Path]) -> set[str]:
+        return {line.split(None, 3)[3] for folder in sets for line in (folder / "utt2noise").read_text().splitlines()}
+
+    data = whole[0] / "data"
+    train, test = noises(list(data.glob("train_*_snr*[0-9]"))), noises(list(data.glob("test_snr*[0-9]")))
+    assert train and test and not train & test
+
+
+def test_again_is_quick_and_changes_nothing(whole) -> None:
+    work, _, _ = whole
+    before = {path: path.stat().st_mtime_ns for path in work.rglob("*.ark")} | {
+        path: path.stat().st_mtime_ns for path in work.rglob("*.pt")
+    }
+    printed = run(work)
+    assert "up to date" in printed
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
+    log = (work / "exp" / "log" / "train_clean_random.1.log").read_text()
+    assert "up to date" in log and "epoch" not in log
+
+
+@pytest.mark.parametrize("everything", [True, False], ids=["kill-all", "kill-driver-only"])
+def test_killed_in_every_stage_it_ends_the_same(whole, tmp_path: Path, everything: bool) -> None:
+    """kill -9 in the middle of every stage, of all its processes or of run.sh alone, then the same command."""
+    expected, _, seconds = whole
+    work = tmp_path / "work"
+    for stage in STAGES:
+        options = ("--stage", str(stage), "--stop-stage", str(stage))
+        process = subprocess.Popen(
+            command(work, *options), start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(0.5 * seconds[stage])
+        if everything:
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.send_signal(signal.SIGKILL)
+        process.wait()
+        run(work, *options)
+    ours, theirs = content(work), content(expected)
+    assert ours.keys() == theirs.keys()
+    differing = [name for name in theirs if ours[name] != theirs[name]]
+    assert not differing
+
+
+def test_clean_plus_noise_trains_on_the_copies(whole) -> None:
+    work, _, _ = whole
+    run(work, "--stage", "3", "--stop-stage", "3", "--train-data", "clean+noise", "--scheme", "none", "--config",
+        str(short_config(work.parent)))
+    log = (work / "exp" / "log" / "train_clean+noise_random.1.log").read_text()
+    count = len((work / "data" / "train" / "utt2spk").read_text().splitlines())
+    assert f"{7 * count} utterances" in log
+    best = load_checkpoint(work / "exp" / "clean+noise_none_random" / "seed0" / "best.pt")
+    assert torch.isfinite(best["model"]["stem.weight"]).all()
+
+
+def short_config(folder: Path) -> Path:
+    path = folder / "short.yaml"
+    path.write_text("epochs: 1\nbatch_size: 128\ncrop: 40\nprecise_bn: 1\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--stages", "3"], "unknown option --stages"),
+        (["--scheme", "cp"], "'cp' is none of none, se-cp, n-cp, n+se-cp"),
+        (["--recipe", "nowhere"], "no recipe 'nowhere'"),
+        (["--seeds", "one"], "--seeds takes whole numbers"),
+        (["--folds", "9"], "no folds, not '9'"),
+        (["--train-data", "noise"], "clean or clean+noise"),
+        (["--init", "/nowhere"], "no best.pt there"),
+        (["--config", "/nowhere.yaml"], "no such file"),
+        (["--stage", "3"], "no such file"),
+        (["--work-dir", "/proc/here"], "cannot make that folder"),
+        (["extra"], "unexpected argument 'extra'"),
+    ],
+)
+def test_what_cannot_work_is_said(tmp_path: Path, options: list[str], message: str) -> None:
+    line = [str(ROOT / "run.sh"), *([] if "--work-dir" in options else ["--work-dir", str(tmp_path)]), *options]
+    done = subprocess.run(line, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode != 0
+    assert message in done.stdout + done.stderr
+
+
+def test_help_lists_stages_and_options() -> None:
+    done = subprocess.run([str(ROOT / "run.sh"), "--help"], capture_output=True, text=True, check=True)
+    for word in ("--stage", "--stop-stage", "--scheme", "--train-data", "--init", "--seeds", "--folds", "--nj",
+                 "--ngpu", "--config", "--recipe"):
+        assert word in done.stdout
