@@ -98,7 +98,7 @@ MANNERS = {
     "neutral": Manner(),
     "angry": Manner(pitch=2.0, pitch_range=1.4, slope=-1.5, energy=10.0, accent=3.0, rate=1.25, hard_attack=0.06,
                     open_quotient=-0.20, tilt=1.8, breathiness=0.5, roughness=9.0),
-    "happy": Manner(pitch=8.0, pitch_range=1.8, slope=2.5, energy=4.0, accent=2.0, rate=1.2, open_quotient=0.04,
+    "happy": Manner(pitch=6.5, pitch_range=1.8, slope=2.5, energy=4.0, accent=2.0, rate=1.2, open_quotient=0.04,
                     smile=1.18),
     "sad": Manner(pitch=-3.0, pitch_range=0.4, slope=-2.0, energy=-6.0, accent=-1.0, rate=0.68, open_quotient=0.18,
                   tilt=-1.8, breathiness=2.0, roughness=1.5, tremor=1.4),

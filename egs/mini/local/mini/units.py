@@ -37,6 +37,8 @@ class Unit:
 
     def make(self) -> None:
         self._marker.clear()
+        for leftover in self.folder.glob(".*.tmp"):  # of a job that was killed
+            leftover.unlink()
         self._marker.write(self.fill(self.folder))
 
 
