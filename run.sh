@@ -150,12 +150,14 @@ runs_stage() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
 voiced() { guarded prepare_feats.sh --nj "$nj" --cmd "$train_cmd" --cmn "$cmn" "data/$1" "data/$1_voiced"; }
 # in_folds <features> <set> <suffix> <name>: in every fold, the features of the set's utterances (ids with the suffix).
 in_folds() {
-  local fold dir
+  local fold dir wanted found
   [ -n "$RECIPE_FOLDS" ] || return 0
   for fold in $folds; do
     dir=data/fold$fold
     awk -v suffix="$3" '{ print $1 suffix }' "$dir/$2/utt2spk" |
-      subset_data_dir.sh --utt-list /dev/stdin "data/$1" "$dir/$4"
+      subset_data_dir.sh --utt-list /dev/stdin "data/$1" "$dir/$4" > /dev/null
+    wanted=$(wc -l < "$dir/$2/utt2spk") found=$(wc -l < "$dir/$4/utt2spk")
+    [ "$wanted" = "$found" ] || echo "$dir/$4: $((wanted - found)) of $wanted utterances have no features (see above)"
   done
 }
 
@@ -167,9 +169,10 @@ if runs_stage 0; then
   guarded "$recipe_dir/local/data.sh" "${options[@]}" data
   for dir in "${split_dirs[@]}"; do
     for set in train dev test; do
-      validate_data_dir.sh --no-feats --emotions "$emotions" "$dir/$set"
+      validate_data_dir.sh --no-feats --emotions "$emotions" "$dir/$set" > /dev/null
     done
     "$SER_ROOT/pyscripts/data_dir.py" check-disjoint "$dir/train" "$dir/dev" "$dir/test"
+    "$SER_ROOT/pyscripts/data_dir.py" class-counts --emotions "$emotions" "$dir/train" "$dir/dev" "$dir/test"
   done
   finish 0
 fi
