@@ -34,6 +34,7 @@
 #   --nj N                 parallel jobs of feature extraction (default: cores of this machine)
 #   --ngpu N               GPUs of a training, 0 or 1 (default: 1 if this machine has one)
 #   --train-threads N      CPU threads of a training without GPU (default: 4, or all cores if they are fewer)
+#   --commands FILE        run nothing; write the command of every run, training and scores, as a line of FILE
 # shellcheck disable=SC2154 # a recipe's variables
 set -euo pipefail
 
@@ -72,12 +73,13 @@ copy_vad=clean
 nj=$(getconf _NPROCESSORS_ONLN)
 ngpu=
 train_threads=
+commands=
 
 . "$(dirname "${BASH_SOURCE[0]}")/path.sh"
 . "$SER_ROOT/utils/parse_options.sh"
 . "$SER_ROOT/cmd.sh"
+. "$SER_ROOT/local/common.sh"
 
-die() { echo "run.sh: error: $*" >&2; exit 1; }
 [ $# -eq 0 ] || die "unexpected argument '$1' (--help lists the options)"
 for number in "$stage" "$stop_stage" "$nj"; do
   [[ $number =~ ^[0-9]+$ ]] || die "--stage, --stop-stage and --nj take whole numbers, not '$number'"
@@ -91,15 +93,9 @@ for word in $folds; do
 done
 [[ $train_data =~ ^clean(\+noise)?$ ]] || die "--train-data is clean or clean+noise, not '$train_data'"
 [[ $copy_vad =~ ^(clean|own)$ ]] || die "--copy-vad is clean or own, not '$copy_vad'"
-[ -n "$ngpu" ] || ngpu=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU' | sed 's/^[1-9].*/1/') || ngpu=0
-[[ $ngpu =~ ^[01]$ ]] || die "--ngpu is 0 or 1: one training uses one GPU, and several trainings run side by side"
-if [ -z "$train_threads" ]; then
-  train_threads=$(getconf _NPROCESSORS_ONLN)
-  [ "$train_threads" -le 4 ] || train_threads=4
-fi
+set_training_device
 
 # Paths are the caller's; everything below runs in the work directory.
-absolute() { case $1 in '' | /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
 recipe_dir=$SER_ROOT/egs/$recipe
 configs=()
 for file in "$recipe_dir/conf/train.yaml" "$(absolute "$config")"; do
@@ -121,6 +117,7 @@ if [ "$init" != random ]; then
   init_name=xvector-$(basename "$init")
 fi
 corpus_dir=$(absolute "$corpus_dir")
+commands=$(absolute "$commands")
 # A recipe may make its own noise under its work directory; a folder the caller names is the caller's.
 case $musan_dir in data/*) ;; *) musan_dir=$(absolute "$musan_dir") ;; esac
 work_dir=$(absolute "${work_dir:-$recipe_dir}")
@@ -139,10 +136,6 @@ copies=()
 for kind in noise music; do for snr in 10 5 0; do copies+=("train_${kind}_snr$snr"); done; done
 noisy_tests=(test_snr10 test_snr0)
 
-# Killed itself (kill -9, a lost terminal), the driver must not leave a step behind that would race with the next one.
-guarded() {
-  if setpriv --pdeathsig TERM true 2>/dev/null; then setpriv --pdeathsig TERM "$@"; else "$@"; fi
-}
 started=$SECONDS
 begin() { stage_started=$SECONDS; echo "$(date +%T) stage $1: $2"; }
 finish() { echo "$(date +%T) stage $1 done in $((SECONDS - stage_started)) s"; }
@@ -160,6 +153,41 @@ in_folds() {
     [ "$wanted" = "$found" ] || echo "$dir/$4: $((wanted - found)) of $wanted utterances have no features (see above)"
   done
 }
+
+# The runs asked for: a line "<run directory> <its data directory> <scheme> <seed>" each.
+runs() {
+  local s dir seed
+  for s in $scheme; do
+    for dir in "${split_dirs[@]}"; do
+      for seed in $seeds; do
+        echo "exp/${train_data}_${s}_$init_name${dir#data}/seed$seed $dir $s $seed"
+      done
+    done
+  done
+}
+# Of one run, given what `runs` says of it.
+train_command() {
+  local copy train=("$2/train_voiced")
+  if [ "$train_data" = clean+noise ]; then
+    for copy in "${copies[@]}"; do train+=("$2/${copy}_voiced"); done
+  fi
+  words "$SER_ROOT/pyscripts/train.py" --train "${train[@]}" --dev "$2/dev_voiced" --scheme "$3" --seed "$4" \
+    --init "$init" ${configs[@]+"${configs[@]}"} --device "$device" --out "$1"
+}
+score_command() {
+  local test tests=(test="$2/test_voiced")
+  for test in "${noisy_tests[@]}"; do tests+=("$test=$2/${test}_voiced"); done
+  words "$SER_ROOT/pyscripts/score.py" --device "$device" --tests "${tests[@]}" --run "$1"
+}
+words() { printf '%q ' "$@"; echo; }
+
+if [ -n "$commands" ]; then
+  # shellcheck disable=SC2086  # several words
+  runs | while read -r run; do
+    echo "$(words cd "$work_dir")&& $(train_command $run)&& $(score_command $run)"
+  done > "$commands"
+  exit
+fi
 
 if runs_stage 0; then
   begin 0 "lists of $recipe"
@@ -210,53 +238,25 @@ if runs_stage 2; then
   finish 2
 fi
 
-# The runs asked for: a line "<run directory> <its data directory> <scheme> <seed>" each.
-runs() {
-  local s dir seed
-  for s in $scheme; do
-    for dir in "${split_dirs[@]}"; do
-      for seed in $seeds; do
-        echo "exp/${train_data}_${s}_$init_name${dir#data}/seed$seed $dir $s $seed"
-      done
-    done
-  done
-}
-cuda_options="--num-threads $train_threads" device=cpu
-if [ "$ngpu" -gt 0 ]; then cuda_options="--gpu $ngpu" device=cuda; fi
-
-# array <name>: run exp/log/<name>.commands as an array of jobs with logs exp/log/<name>.<job>.log.
+# array <name> <function>: run the command that the function prints of each run as an array of jobs, with logs
+# exp/log/<name>.<job>.log.
 array() {
+  mkdir -p exp/log
+  # shellcheck disable=SC2086  # several words
+  runs | while read -r run; do "$2" $run; done > "exp/log/$1.commands"
   awk -v name="$1" '{ print "  job " NR ", exp/log/" name "." NR ".log: " $NF }' "exp/log/$1.commands"
   guarded run_commands.sh --cmd "$cuda_cmd $cuda_options" "exp/log/$1.commands" "exp/log/$1.JOB.log"
 }
-mkdir -p exp/log
 
 if runs_stage 3; then
   begin 3 "training on $device, $train_data data"
-  name=train_${train_data}_$init_name
-  runs | while read -r run dir s seed; do
-    train=("$dir/train_voiced")
-    if [ "$train_data" = clean+noise ]; then
-      for copy in "${copies[@]}"; do train+=("$dir/${copy}_voiced"); done
-    fi
-    printf '%q ' "$SER_ROOT/pyscripts/train.py" --train "${train[@]}" --dev "$dir/dev_voiced" --scheme "$s" \
-      --seed "$seed" --init "$init" ${configs[@]+"${configs[@]}"} --device "$device" --out "$run"
-    echo
-  done > "exp/log/$name.commands"
-  array "$name"
+  array "train_${train_data}_$init_name" train_command
   finish 3
 fi
 
 if runs_stage 4; then
   begin 4 "scores on test, ${noisy_tests[*]}"
-  name=score_${train_data}_$init_name
-  runs | while read -r run dir _; do
-    tests=(test="$dir/test_voiced")
-    for test in "${noisy_tests[@]}"; do tests+=("$test=$dir/${test}_voiced"); done
-    printf '%q ' "$SER_ROOT/pyscripts/score.py" --device "$device" --tests "${tests[@]}" --run "$run"
-    echo
-  done > "exp/log/$name.commands"
-  array "$name"
+  array "score_${train_data}_$init_name" score_command
   finish 4
 fi
 
