@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import itertools
+import socket
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -148,7 +150,9 @@ def test_rerun_makes_only_what_is_missing_and_the_same_bytes(data, shell):
 
     corpus, noise = data / "local" / "corpus", data / "local" / "musan" / "music" / "fma"
     (corpus / "spk03" / ".done").unlink()  # as a job killed before the end leaves it
-    (corpus / "spk03" / ".spk03-001.wav.killed.tmp").write_bytes(b"RIFF")
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (corpus / "spk03" / f".spk03-001.wav.{socket.gethostname()}-{ended.pid}-killed.tmp").write_bytes(b"RIFF")
     (corpus / "spk03" / "spk03-001.wav").unlink()
     (corpus / "spk26" / "spk26-024.wav").write_bytes(b"RIFF")  # truncated
     (noise / "chords-2.wav").unlink()

@@ -24,7 +24,7 @@ from pathlib import Path
 from ser import datadir
 from ser.arks import ArkWriter, ark_of
 from ser.errors import SerError
-from ser.files import Marker, file_identity, fingerprint, write_text
+from ser.files import Marker, file_identity, fingerprint, remove_leftovers, write_text
 from ser.tables import read_table, write_table
 
 _NAMED_DROPS = 5
@@ -120,8 +120,8 @@ def run_verb(step: FeatureStep, args: argparse.Namespace) -> None:
         else:
             marker.clear()
             _withdraw(step, target)
-            for left in (*args.ark_dir.glob(f".*{name}.*.tmp"), *target.glob(".*.tmp")):  # by a killed run
-                left.unlink(missing_ok=True)
+            for folder in (target, args.ark_dir):
+                remove_leftovers(folder)
         return
     jobs = [
         _Job(step, args.data / f"split{args.nj}" / str(number), target, args.ark_dir / f"{name}.{number}")

@@ -6,6 +6,8 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import socket
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,11 +18,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path`, on an exception it is removed.
 
     The temporary name is unique to the process, so two processes writing the same file never mix their bytes, and
-    the data reach the disk before the rename does, so a machine that loses power never leaves a short file.
+    the data reach the disk before the rename does, so a machine that loses power never leaves a short file. What a
+    killed process leaves behind, `remove_leftovers` removes.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    owner = f"{socket.gethostname()}-{os.getpid()}-"
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.{owner}", suffix=".tmp", dir=path.parent)
     umask = os.umask(0)
     os.umask(umask)
     os.fchmod(handle, 0o666 & ~umask)  # mkstemp makes private files; shared experiments need the user's umask
@@ -35,10 +39,30 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Remove temporary files of `atomic_path` in a folder whose process, on this host, is no more."""
+    form = re.compile(rf"\..+\.{re.escape(socket.gethostname())}-(\d+)-\w+\.tmp")
+    for path in Path(folder).glob(".*.tmp"):
+        match = form.fullmatch(path.name)
+        if match and not _is_running(int(match[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` to `path` as UTF-8, atomically."""
+    """Write `text` to `path` as UTF-8, atomically, and clear its folder of what killed processes left there."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+    remove_leftovers(Path(path).parent)
 
 
 def fingerprint(*parts: object) -> str:

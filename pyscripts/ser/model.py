@@ -20,6 +20,7 @@ EMBEDDING = 400
 
 _STRIDE = 2 ** (len(BLOCKS) - 1)  # frames of the input per frame of the last block
 _PER_ROW = 16  # utterances on a row, about: one endless row is slower on a CPU, short ones waste their ends
+_WIDTH = 128  # rows are multiples of this long, so that shapes recur: libraries cache what they prepare for a shape
 
 
 class Layout:
@@ -42,7 +43,8 @@ class Layout:
         row = torch.unique_consecutive(row, return_inverse=True)[1]  # an utterance may be longer than a row's share
         first = torch.searchsorted(row, torch.arange(int(row[-1]) + 1))
         begin = begin - begin[first][row]
-        self._set(lengths, row, begin, int((begin + room).max()), device)
+        width = -(-int((begin + room).max()) // _WIDTH) * _WIDTH
+        self._set(lengths, row, begin, width, device)
 
     def _set(self, lengths: Tensor, row: Tensor, begin: Tensor, width: int, device: torch.device) -> None:
         self.lengths, self.row, self.begin, self.width, self.device = lengths, row, begin, width, device

@@ -23,7 +23,7 @@ from ser.copypaste import CopyPaste, count_kinds
 from ser.datadir import NEUTRAL
 from ser.errors import SerError
 from ser.evaluation import log_posteriors
-from ser.files import Marker, fingerprint, write_text
+from ser.files import Marker, fingerprint, remove_leftovers, write_text
 from ser.labels import Labels
 from ser.model import ResNet34
 from ser.options import TrainOptions
@@ -118,6 +118,7 @@ class Trainer:
             print(f"{self.out} is up to date", flush=True)
             return
         marker.clear()
+        remove_leftovers(self.out)
         plans, labels, utterances = planner(self.train_data, self.options, self.scheme, self.seed)
         train = FeatureStore.load(self.train_data, self.device)
         dev = FeatureStore.load([self.dev_data], self.device)
