@@ -32,10 +32,14 @@ def durations(data: DataDir) -> dict[str, float]:
     """Seconds of each utterance: from utt2dur, else from segments, else out of the recordings."""
     if data.has("utt2dur"):
         return {utterance: float(seconds) for utterance, seconds in data.table("utt2dur").items()}
-    if data.has("segments"):
-        times = {utterance: value.split()[1:] for utterance, value in data.table("segments").items()}
-        return {utterance: float(end) - float(start) for utterance, (start, end) in times.items()}
     recordings = data.table("wav.scp")
+    if data.has("segments"):
+        seconds = {}
+        for utterance, value in data.table("segments").items():
+            recording, start, end = value.split()
+            until = float(end) if float(end) >= 0 else recording_seconds(recordings[recording])
+            seconds[utterance] = until - float(start)
+        return seconds
     return {
         recording: recording_seconds(rxfile)
         for recording, rxfile in progress(recordings.items(), len(recordings), "reading durations")

@@ -77,6 +77,8 @@ class PrepareFeats(FeatureStep):
             if (data / name).exists():
                 write_text(target / name, (data / name).read_text())
                 written.append(target / name)
+        write_text(target / "conf" / "cmn.conf", f"--cmn={self.cmn}\n")
+        written.append(target / "conf" / "cmn.conf")
         write_table(target / "utt2num_frames", summary.frames)
         return [target / "utt2num_frames", *written]
 

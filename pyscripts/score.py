@@ -20,8 +20,8 @@ from ser.evaluation import log_posteriors
 from ser.files import Marker, fingerprint
 from ser.labels import Labels
 from ser.scoring import check_complete, score_folder, write_score
-from ser.store import FeatureStore, features_digest
-from ser.training import pick_device
+from ser.store import FeatureStore, features_digest, front_end
+from ser.training import FINISHED, pick_device
 
 
 def named_folder(text: str) -> tuple[str, Path]:
@@ -36,6 +36,8 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, metavar="RUN", help="folder of the training, with best.pt")
     parser.add_argument("--tests", type=named_folder, nargs="+", required=True, metavar="NAME=DATA",
                         help="a test set's name and its data directory with voiced features")
+    parser.add_argument("--allow-unfinished", action="store_true",
+                        help="score the best epoch so far of a training that has not finished")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
     parser.add_argument("--num-threads", type=int, default=0, metavar="N",
                         help="CPU threads (default: OMP_NUM_THREADS, else all cores)")
@@ -43,6 +45,8 @@ def main() -> None:
     if args.num_threads:
         torch.set_num_threads(args.num_threads)
     device = pick_device(args.device)
+    if not (args.run / FINISHED).exists() and not args.allow_unfinished:
+        raise SerError(f"{args.run}: its training has not finished; run.sh --stage 3 finishes it (--allow-unfinished)")
     best = args.run / "best.pt"
     model, checkpoint = load_model(best, device)
     classes = checkpoint["classes"]
@@ -54,6 +58,9 @@ def main() -> None:
             print(f"{outputs[1]} is up to date", flush=True)
             continue
         marker.clear()
+        if front_end([folder]) != checkpoint["front_end"]:
+            raise SerError(f"{folder}: made with other options ({front_end([folder])!r}) than {best} was trained on "
+                           f"({checkpoint['front_end']!r}); make its features with those (run.sh stages 1 and 2)")
         data, store = DataDir(folder), FeatureStore.load([folder], device)
         check_complete(data.utterances, store.utterances)
         labels = Labels.read([folder], store.utterances, classes)
@@ -66,7 +73,7 @@ def main() -> None:
         record = write_score(
             args.run, name, store.utterances, [speakers[u] for u in store.utterances],
             [classes[index] for index in labels.indices], posteriors, classes,
-            {"path": best, "epoch": checkpoint["epoch"], "dev_weighted_f1": checkpoint["dev_weighted_f1"]},
+            {"path": best, **{name: checkpoint[name] for name in ("epoch", "dev_weighted_f1", "options", "front_end")}},
         )
         marker.write(outputs)
         print(

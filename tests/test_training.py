@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from tiny_data import EMOTIONS, make_data
 
-from ser.arks import ArkWriter
-from ser.checkpoint import load_checkpoint, load_model, transfer
+from ser.checkpoint import load_checkpoint, load_model, save_checkpoint, transfer
 from ser.errors import SerError
 from ser.evaluation import log_posteriors
 from ser.labels import Labels
@@ -26,30 +28,8 @@ from ser.training import Trainer, pick_device
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
-EMOTIONS = ("angry", "happy", "neutral", "sad")
 SMALL = {"epochs": 6, "batch_size": 16, "learning_rate": 0.001, "crop": 30, "short_utt": "pad", "precise_bn": 2,
          "precision": "fp32"}
-
-
-def make_data(folder: Path, count: int, seed: int, emotions: tuple[str, ...] = EMOTIONS) -> Path:
-    """Utterances whose emotion is which band of features is loud: easy, so that a few epochs learn it."""
-    folder.mkdir(parents=True)
-    (folder / "conf").mkdir()
-    (folder / "conf" / "mfcc.conf").write_text("--sample-frequency=8000\n--num-ceps=23\n")
-    random = np.random.default_rng(seed)
-    utterances = sorted(f"s{seed}{i % 4}-{i:03d}" for i in range(count))
-    with ArkWriter(folder / "feats.ark", folder / "feats.scp") as writer:
-        frames, emotion = {}, {}
-        for index, utterance in enumerate(utterances):
-            matrix = random.standard_normal((int(random.integers(16, 45)), 23)).astype(np.float32)
-            kind = index % len(emotions)
-            matrix[:, 5 * kind : 5 * kind + 5] *= 4
-            writer.write(utterance, matrix)
-            frames[utterance], emotion[utterance] = len(matrix), emotions[kind]
-    for name, table in {"utt2num_frames": frames, "utt2emo": emotion,
-                        "utt2spk": {u: u.split("-")[0] for u in utterances}}.items():
-        (folder / name).write_text("".join(f"{u} {v}\n" for u, v in table.items()))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -138,8 +118,12 @@ def test_killed_and_resumed_is_never_interrupted(data, tmp_path: Path) -> None:
 
 def test_other_options_train_again(data, trained: Path, tmp_path: Path, capsys) -> None:
     trainer(data, tmp_path, epochs=1).run()
+    score = tmp_path / "score_test" / "score.json"
+    score.parent.mkdir()
+    score.write_text("{}")
     trainer(data, tmp_path, epochs=1, learning_rate=0.01).run()
     assert "other data or options" in capsys.readouterr().out
+    assert not score.exists()  # it was the other training's
     assert load_checkpoint(tmp_path / "last.pt")["optimiser"]["param_groups"][0]["lr"] == 0.01
 
 
@@ -164,6 +148,29 @@ def test_a_pickle_is_never_executed(tmp_path: Path) -> None:
     with pytest.raises(SerError, match=r"best\.pt"):
         load_checkpoint(tmp_path / "best.pt")
     assert not (tmp_path / "executed").exists()
+
+
+def test_the_same_features_made_again_train_nothing_again(data, trained: Path, tmp_path: Path, capsys) -> None:
+    copies = [Path(shutil.copytree(folder, tmp_path / folder.name)) for folder in data]
+    for copy in copies:
+        index = copy / "feats.scp"
+        index.write_text(index.read_text().replace(str(data[0].parent), str(tmp_path)))
+    shutil.copytree(trained, tmp_path / "run")
+    before = (tmp_path / "run" / "best.pt").stat().st_mtime_ns
+    trainer(copies, tmp_path / "run").run()
+    printed = capsys.readouterr().out
+    assert "resuming after epoch 6" in printed and "epoch 1/" not in printed
+    assert (tmp_path / "run" / "best.pt").stat().st_mtime_ns == before
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
+    def no_space(self, data) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", no_space)
+    with pytest.raises(OSError, match=r"No space left.*last\.pt"):
+        save_checkpoint(tmp_path / "last.pt", {"model": {}})
+    assert not os.listdir(tmp_path)
 
 
 def test_a_class_absent_from_train(data, tmp_path: Path) -> None:
@@ -207,7 +214,8 @@ def test_transfer_trains_every_layer(data, trained: Path, tmp_path: Path) -> Non
         ("epoch: 3\n", r"unknown option 'epoch'"),
         ("epochs: [1\n", "not valid YAML"),
         ("- 3\n", "expected lines"),
-        ("epochs: 0\n", "not positive"),
+        ("epochs: 0\n", "not a positive number"),
+        ("learning_rate: .nan\n", "not a positive number"),
         ("precision: fp8\n", "none of auto, fp32, bf16"),
         ("short_utt: crop\n", "none of pad, repeat"),
     ],

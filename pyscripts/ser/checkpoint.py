@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import zipfile
@@ -17,8 +18,14 @@ from ser.model import ResNet34
 
 def save_checkpoint(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     """Write tensors and plain values, atomically."""
+    buffer = io.BytesIO()  # torch reports a full disk as an internal failure; writing bytes reports it as what it is
+    torch.save(content, buffer)
     with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+        try:
+            temporary.write_bytes(buffer.getbuffer())
+        except OSError as error:
+            error.filename = os.fspath(path)
+            raise
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -22,8 +22,6 @@ from ser.errors import SerError
 from ser.files import atomic_path, write_text
 from ser.tables import read_table
 
-NEUTRAL = "neutral"
-
 UTTERANCE_TABLES = (
     "utt2spk", "utt2emo", "utt2dur", "utt2num_frames", "utt2noise", "feats.scp", "vad.scp", "segments",
     "text", "utt2lang", "utt2uniq", "utt2warp",
@@ -448,8 +446,9 @@ def _positive(value: str) -> bool:
 def _is_segment(value: str) -> bool:
     fields = value.split()
     try:
-        return len(fields) == 3 and 0 <= float(fields[1]) < float(fields[2]) < float("inf")
-    except ValueError:
+        start, end = float(fields[1]), float(fields[2])
+        return len(fields) == 3 and (0 <= start < end < float("inf") or (start >= 0 and end == -1))
+    except (ValueError, IndexError):
         return False
 
 
@@ -471,7 +470,7 @@ _FORMATS: dict[str, tuple[Callable[[str], bool], str]] = {
     "utt2dur": (_positive, "an utterance and its seconds, over 0"),
     "reco2dur": (_positive, "a recording and its seconds, over 0"),
     "utt2num_frames": (lambda value: value.isdecimal() and int(value) > 0, "an utterance and its frames, 1 or more"),
-    "segments": (_is_segment, "<utterance> <recording> <start> <end> with 0 <= start < end, in seconds"),
+    "segments": (_is_segment, "<utterance> <recording> <start> <end> with 0 <= start < end in s, or end -1"),
     "utt2noise": (_is_noise, "<utterance> <SNR in dB> <first sample> <noise file>"),
     "wav.scp": (lambda value: not value.startswith("~"), "a path without ~, which only a shell expands"),
     "spk2gender": (lambda value: value in ("m", "f"), "a speaker and m or f"),

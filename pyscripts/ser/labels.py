@@ -12,6 +12,8 @@ import numpy as np
 from ser.errors import SerError
 from ser.tables import read_table
 
+NEUTRAL = "neutral"  # what every corpus calls this class; CopyPaste has to know it
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -32,15 +34,16 @@ class Labels:
         table: dict[str, str] = {}
         for folder in data:
             table.update(read_table(Path(folder) / "utt2emo"))
+        where = " or ".join(f"{folder}/utt2emo" for folder in data)
         unlabelled = [utterance for utterance in utterances if utterance not in table]
         if unlabelled:
             some = ", ".join(unlabelled[:3])
-            raise SerError(f"{data[0]}/utt2emo: no label for {some} ({len(unlabelled)} utterances)")
+            raise SerError(f"{where}: no label for {some} ({len(unlabelled)} utterances)")
         found = sorted({table[utterance] for utterance in utterances})
         classes = tuple(classes or found)
         if unknown := set(found) - set(classes):
             raise SerError(
-                f"{data[0]}/utt2emo: {', '.join(sorted(unknown))} is absent from the training data, whose classes are "
+                f"{where}: {', '.join(sorted(unknown))} is absent from the training data, whose classes are "
                 f"{', '.join(classes)}; a model cannot learn what it never sees"
             )
         index = {name: position for position, name in enumerate(classes)}

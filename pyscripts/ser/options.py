@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -48,6 +50,9 @@ class TrainOptions:
             for name, value in read.items():
                 if name not in known:
                     raise SerError(f"{path}: unknown option {name!r}; one of {', '.join(known)}")
+                if cls.__annotations__[name] == "float" and isinstance(value, str):
+                    with contextlib.suppress(ValueError):  # YAML takes 1e-3, without a point, for text
+                        value = float(value)
                 if not isinstance(value, known[name]) or isinstance(value, bool):
                     raise SerError(f"{path}: {name}: {value!r} is not of type {cls.__annotations__[name]}")
                 values[name] = value
@@ -56,8 +61,8 @@ class TrainOptions:
             raise SerError(f"no value for {', '.join(sorted(missing))}; set it in {paths[-1]}")
         options = cls(**values)
         for name in ("epochs", "batch_size", "learning_rate", "crop"):
-            if getattr(options, name) <= 0:
-                raise SerError(f"{name}: {getattr(options, name)} is not positive")
+            if not 0 < getattr(options, name) < math.inf:
+                raise SerError(f"{name}: {getattr(options, name)} is not a positive number")
         if options.precise_bn < 0:
             raise SerError("precise_bn: cannot be negative")
         for name, choices in (("precision", PRECISIONS), ("short_utt", SHORT_UTTERANCES)):

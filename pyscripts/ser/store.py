@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import tempfile
@@ -32,11 +33,14 @@ class FeatureStore:
         lengths: (N,) frames of each utterance, int64.
         frames: (total frames, D) float32, on the training device if they fit, else on the CPU (where they may be a
             memory-mapped file).
+        digest: hash of all of this, of content alone: the same features made again are the same.
     """
 
-    def __init__(self, utterances: Sequence[str], lengths: np.ndarray, frames: Tensor, device: torch.device) -> None:
+    def __init__(
+        self, utterances: Sequence[str], lengths: np.ndarray, frames: Tensor, device: torch.device, digest: str = ""
+    ) -> None:
         self.utterances, self.lengths, self.device = list(utterances), np.asarray(lengths, np.int64), device
-        self.frames = frames
+        self.frames, self.digest = frames, digest
         if device.type == "cuda" and frames.nbytes < _DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
             self.frames = frames.to(device)
         self._offsets = torch.from_numpy(np.cumsum(self.lengths) - self.lengths).to(self.frames.device)
@@ -82,7 +86,8 @@ class FeatureStore:
         if packed is None or missing:
             raise SerError(f"{data[0]}: {len(missing)} utterances of utt2num_frames have no features "
                            f"({', '.join(sorted(missing)[:3])}); run steps/prepare_feats.sh again")
-        return cls(utterances, np.array([lengths[u] for u in utterances]), torch.from_numpy(packed), device)
+        digest = fingerprint(utterances, hashlib.blake2b(packed.data).hexdigest())
+        return cls(utterances, np.array([lengths[u] for u in utterances]), torch.from_numpy(packed), device, digest)
 
     def batch(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
         """The features of a planned batch.
@@ -120,6 +125,26 @@ class FeatureStore:
             size = max(1, frame_budget // int(self.lengths[order[position]]))
             yield order[position : position + size]
             position += size
+
+
+def front_end(data: Sequence[str | os.PathLike[str]]) -> str:
+    """The options that made the features of all of the data, as lines; '' where no directory records them.
+
+    Raises:
+        SerError: they differ from one directory to another.
+    """
+    found: dict[str, str] = {}
+    for folder in data:
+        lines: list[str] = []
+        for name in ("mfcc.conf", "cmn.conf"):
+            path = Path(folder) / "conf" / name
+            if path.is_file():
+                lines += [line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        found.setdefault("\n".join(sorted(filter(None, lines))), str(folder))
+    if len(found) > 1:
+        raise SerError(f"the features of {' and '.join(found.values())} were made with different options; "
+                       "make them alike (run.sh stages 1 and 2)")
+    return next(iter(found), "")
 
 
 def features_digest(data: Sequence[str | os.PathLike[str]]) -> str:

@@ -20,15 +20,16 @@ from sklearn.metrics import f1_score
 
 from ser.checkpoint import load_checkpoint, save_checkpoint, transfer
 from ser.copypaste import CopyPaste, count_kinds
-from ser.datadir import NEUTRAL
 from ser.errors import SerError
 from ser.evaluation import log_posteriors
 from ser.files import Marker, fingerprint, remove_leftovers, write_text
-from ser.labels import Labels
+from ser.labels import NEUTRAL, Labels
 from ser.model import ResNet34
 from ser.options import TrainOptions
-from ser.store import FeatureStore, features_digest
+from ser.store import FeatureStore, features_digest, front_end
 from ser.tables import read_table
+
+FINISHED = ".train.done"  # in a run's folder: all epochs are done
 
 
 def planner(data: Sequence[str], options: TrainOptions, scheme: str, seed: int) -> tuple[CopyPaste, Labels, list[str]]:
@@ -78,7 +79,7 @@ class Trainer:
         init: a pre-trained model's folder, or None for random weights.
 
     Leaves in `out`: `best.pt` (the epoch with the best dev weighted F1), `last.pt` (to resume from), `config.yaml`,
-    `tensorboard/`, and the marker `.train.done`.
+    `tensorboard/`, and at the end the marker `FINISHED`.
     """
 
     def __init__(
@@ -95,24 +96,22 @@ class Trainer:
         self.train_data, self.dev_data, self.out = list(train), dev, out
         self.options, self.scheme, self.seed, self.device, self.init = options, scheme, seed, device, init
         self.precision = resolve_precision(options.precision, device)
-        self.front_end = _front_end([*train, dev])
-        self.digest = self._digest()
+        self.front_end = front_end([*train, dev])
 
-    def _digest(self) -> str:
+    def _digest(self, *features: str) -> str:
         """Everything that the weights depend on; epochs apart, so that a longer training continues a shorter one."""
-        data = [*self.train_data, self.dev_data]
-        labels = [Path(folder) / "utt2emo" for folder in data]
+        labels = [Path(folder) / "utt2emo" for folder in [*self.train_data, self.dev_data]]
         options = {**asdict(self.options), "epochs": None, "precision": self.precision}
         donor = Path(self.init) if self.init else None
         if donor is not None and donor.is_dir():
             donor = donor / "best.pt"
-        return fingerprint(
-            features_digest(data), *labels, options, self.scheme, self.seed, self.device.type, donor
-        )
+        return fingerprint(*features, *labels, options, self.scheme, self.seed, self.device.type, donor)
 
     def run(self) -> None:
         """Train, or take up where an interrupted run stopped, or return at once if there is nothing left to do."""
-        marker = Marker(self.out / ".train.done", fingerprint(self.digest, self.options.epochs))
+        # Whether there is anything to do is asked without reading features, by what makes them differ.
+        unread = self._digest(features_digest([*self.train_data, self.dev_data]))
+        marker = Marker(self.out / FINISHED, fingerprint(unread, self.options.epochs))
         best_path, last_path = self.out / "best.pt", self.out / "last.pt"
         if marker.is_current():
             print(f"{self.out} is up to date", flush=True)
@@ -125,6 +124,7 @@ class Trainer:
         if train.utterances != utterances:
             raise SerError(f"{self.train_data[0]}: feats.scp and utt2num_frames disagree; run prepare_feats.sh again")
         dev_labels = Labels.read([self.dev_data], dev.utterances, labels.classes)
+        digest = self._digest(train.digest, dev.digest)
 
         torch.manual_seed(self.seed)
         model = ResNet34(len(labels.classes))
@@ -132,7 +132,7 @@ class Trainer:
             transfer(model, self.init, self.front_end)
         model = model.to(self.device, memory_format=torch.channels_last)
         optimiser = torch.optim.Adam(model.parameters(), lr=self.options.learning_rate)
-        state = self._resume(model, optimiser, best_path, last_path)
+        state = self._resume(model, optimiser, digest)
         self._write_config(labels.classes)
         writer = _tensorboard(self.out / "tensorboard", state["epoch"])
 
@@ -155,7 +155,8 @@ class Trainer:
             state["epoch"] = epoch
             shared = {
                 "model": model.state_dict(), "classes": list(labels.classes), "front_end": self.front_end,
-                "digest": self.digest, "epoch": epoch, "dev_weighted_f1": dev_f1,
+                "options": {"scheme": self.scheme, **asdict(self.options), "precision": self.precision},
+                "digest": digest, "epoch": epoch, "dev_weighted_f1": dev_f1,
             }
             if dev_f1 > state["best_f1"]:
                 state.update(best_f1=dev_f1, best_epoch=epoch)
@@ -178,19 +179,25 @@ class Trainer:
         writer.close()
         marker.write([best_path, last_path])
 
-    def _resume(
-        self, model: ResNet34, optimiser: torch.optim.Optimizer, best_path: Path, last_path: Path
-    ) -> dict[str, Any]:
-        """Load `last.pt` if it belongs to this very training; what it says of the epochs done and the best of them."""
+    def _resume(self, model: ResNet34, optimiser: torch.optim.Optimizer, digest: str) -> dict[str, Any]:
+        """Load `last.pt` if it belongs to this very training; what it says of the epochs done and the best of them.
+
+        What another training left here is withdrawn, scores included: nothing may take it for this one's.
+        """
         fresh = {"epoch": 0, "best_f1": -1.0, "best_epoch": 0}
+        best_path, last_path = self.out / "best.pt", self.out / "last.pt"
         if not last_path.exists():
             return fresh
         last = load_checkpoint(last_path)
-        if last["digest"] != self.digest:
-            print(f"{last_path} comes from other data or options; training again from the start", flush=True)
-            return fresh
-        if last["epoch"] > self.options.epochs:
-            print(f"{last_path} has {last['epoch']} epochs, over {self.options.epochs}; training again", flush=True)
+        reason = ""
+        if last["digest"] != digest:
+            reason = "comes from other data or options"
+        elif last["epoch"] > self.options.epochs:
+            reason = f"has {last['epoch']} epochs, over {self.options.epochs}"
+        if reason:
+            print(f"{last_path} {reason}; training again from the start", flush=True)
+            for stale in [last_path, best_path, *self.out.glob("score_*/score.json")]:
+                stale.unlink(missing_ok=True)
             return fresh
         # Killed between its two files, a run has a best.pt one epoch newer than last.pt; that epoch is done again.
         if load_checkpoint(best_path)["epoch"] not in (last["best_epoch"], last["epoch"] + 1):
@@ -250,19 +257,6 @@ class Trainer:
             "packages": {name: importlib.metadata.version(name) for name in ("torch", "torchaudio", "numpy")},
         }
         write_text(self.out / "config.yaml", yaml.safe_dump(config, sort_keys=False))
-
-
-def _front_end(data: Sequence[str]) -> str:
-    """The MFCC options that made all of the data, one a line, or '' where no directory records them."""
-    found: dict[str, str] = {}
-    for folder in data:
-        path = Path(folder) / "conf" / "mfcc.conf"
-        if path.is_file():
-            lines = [line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
-            found.setdefault("\n".join(sorted(filter(None, lines))), str(folder))
-    if len(found) > 1:
-        raise SerError(f"{' and '.join(found.values())} were made with different MFCC options; make them alike")
-    return next(iter(found), "")
 
 
 def _git_revision() -> str:
