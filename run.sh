@@ -64,7 +64,7 @@ stop_stage=5
 train_data=clean
 init=random
 seeds=0
-RECIPE_FOLDS=$folds
+RECIPE_FOLDS=$folds RECIPE_MUSAN_DIR=$musan_dir # what the options may override
 work_dir=
 config=
 mfcc_config=
@@ -81,13 +81,22 @@ commands=
 . "$SER_ROOT/local/common.sh"
 
 [ $# -eq 0 ] || die "unexpected argument '$1' (--help lists the options)"
-for number in "$stage" "$stop_stage" "$nj"; do
-  [[ $number =~ ^[0-9]+$ ]] || die "--stage, --stop-stage and --nj take whole numbers, not '$number'"
-done
+[[ $stage =~ ^[0-5]$ && $stop_stage =~ ^[0-5]$ ]] || die "stages are numbers from 0 to 5, not '$stage' to '$stop_stage'"
+[ "$stage" -le "$stop_stage" ] || die "--stage $stage comes after --stop-stage $stop_stage: nothing to do"
+[[ $nj =~ ^[1-9][0-9]*$ ]] || die "--nj takes a number from 1, not '$nj'"
+[[ $cmn =~ ^(sliding|utterance|none)$ ]] || die "--cmn is sliding, utterance or none, not '$cmn'"
+[ -n "$scheme" ] && [ -n "$seeds" ] || die "--scheme and --seeds cannot be empty"
 for word in $scheme; do
   [[ $word =~ ^(none|se-cp|n-cp|n\+se-cp)$ ]] || die "--scheme: '$word' is none of none, se-cp, n-cp, n+se-cp"
 done
-for word in $seeds; do [[ $word =~ ^[0-9]+$ ]] || die "--seeds takes whole numbers, not '$word'"; done
+for word in $seeds; do
+  [[ $word =~ ^(0|[1-9][0-9]*)$ ]] || die "--seeds takes whole numbers, not '$word'"
+done
+for list in "$scheme" "$seeds" "$folds"; do
+  twice=$(tr ' ' '\n' <<< "$list" | sort | uniq -d)
+  [ -z "$twice" ] || die "'$twice' is given twice in '$list'"
+done
+[ -z "$RECIPE_FOLDS" ] || [ -n "$folds" ] || die "--folds cannot be empty: $recipe has $RECIPE_FOLDS"
 for word in $folds; do
   [[ " $RECIPE_FOLDS " = *" $word "* ]] || die "--folds: $recipe has ${RECIPE_FOLDS:-no folds}, not '$word'"
 done
@@ -114,12 +123,14 @@ init_name=random
 if [ "$init" != random ]; then
   init=$(absolute "$init")
   [ -f "$init/best.pt" ] || die "--init $init: no best.pt there; name the folder of a pre-trained model, or random"
-  init_name=xvector-$(basename "$init")
+  # Folders of one name (seed0) are no reason to mix up what started from them.
+  init_name=$(basename "$init" | tr -c 'A-Za-z0-9_.\n' _)
+  init_name=xvector-$init_name-$(cksum < "$init/best.pt" | awk '{ printf "%08x", $1 }')
 fi
 corpus_dir=$(absolute "$corpus_dir")
 commands=$(absolute "$commands")
-# A recipe may make its own noise under its work directory; a folder the caller names is the caller's.
-case $musan_dir in data/*) ;; *) musan_dir=$(absolute "$musan_dir") ;; esac
+# A recipe that makes its own noise names a folder in its work directory.
+[ "$musan_dir" = "$RECIPE_MUSAN_DIR" ] || musan_dir=$(absolute "$musan_dir")
 work_dir=$(absolute "${work_dir:-$recipe_dir}")
 mkdir -p "$work_dir" || die "--work-dir $work_dir: cannot make that folder"
 cd "$work_dir"
@@ -195,13 +206,16 @@ if runs_stage 0; then
   [ -z "$corpus_dir" ] || options+=(--corpus-dir "$corpus_dir")
   for name in $data_options; do options+=("--${name//_/-}" "${!name}"); done
   guarded "$recipe_dir/local/data.sh" "${options[@]}" data
+  lists=()
   for dir in "${split_dirs[@]}"; do
     for set in train dev test; do
       validate_data_dir.sh --no-feats --emotions "$emotions" "$dir/$set" > /dev/null
     done
-    "$SER_ROOT/pyscripts/data_dir.py" check-disjoint "$dir/train" "$dir/dev" "$dir/test"
-    "$SER_ROOT/pyscripts/data_dir.py" class-counts --emotions "$emotions" "$dir/train" "$dir/dev" "$dir/test"
+    "$SER_ROOT/pyscripts/data_dir.py" check-disjoint "$dir/train" "$dir/dev" "$dir/test" > /dev/null
+    lists+=("$dir/train" "$dir/dev" "$dir/test")
   done
+  "$SER_ROOT/pyscripts/data_dir.py" class-counts --emotions "$emotions" --all-in train "${lists[@]}"
+  echo "no speaker is in two of train, dev and test"
   finish 0
 fi
 
@@ -238,14 +252,17 @@ if runs_stage 2; then
   finish 2
 fi
 
-# array <name> <function>: run the command that the function prints of each run as an array of jobs, with logs
-# exp/log/<name>.<job>.log.
+# array <name> <function>: run the command that the function prints of each run as an array of jobs.
 array() {
-  mkdir -p exp/log
+  local commands name
   # shellcheck disable=SC2086  # several words
-  runs | while read -r run; do "$2" $run; done > "exp/log/$1.commands"
-  awk -v name="$1" '{ print "  job " NR ", exp/log/" name "." NR ".log: " $NF }' "exp/log/$1.commands"
-  guarded run_commands.sh --cmd "$cuda_cmd $cuda_options" "exp/log/$1.commands" "exp/log/$1.JOB.log"
+  commands=$(runs | while read -r run; do "$2" $run; done)
+  # Jobs look their command up when they start, which in a queue may be long after: other commands, another file.
+  name=exp/log/$1.$(cksum <<< "$commands" | awk '{ printf "%08x", $1 }')
+  mkdir -p exp/log
+  echo "$commands" > "$name.$$.tmp" && mv "$name.$$.tmp" "$name.commands"
+  awk -v name="$name" '{ print "  job " NR ", " name "." NR ".log: " $NF }' "$name.commands"
+  guarded run_commands.sh --cmd "$cuda_cmd $cuda_options" "$name.commands" "$name.JOB.log"
 }
 
 if runs_stage 3; then

@@ -89,6 +89,11 @@ def class_counts(args: argparse.Namespace) -> None:
     for name, *numbers in table:
         cells = [number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True)]
         print("  ".join([name.ljust(widths[0]), *cells]))
+    for data, of_class in zip(args.data, counts, strict=True):
+        absent = [label for label in labels if not of_class.get(label)]
+        if absent and Path(data).name == args.all_in:
+            raise SerError(f"{data}/utt2emo: no utterance is {' or '.join(absent)}; a model cannot learn what it never "
+                           "sees: complete the corpus, or name the classes that there are (--emotions)")
 
 
 def _size(path: str) -> str:
@@ -166,6 +171,7 @@ def main() -> None:
 
     program = command(class_counts, "class-counts", "print how many utterances of each emotion the directories have")
     program.add_argument("--emotions", metavar='"A B…"', default="", help="show these even where there are none")
+    program.add_argument("--all-in", metavar="NAME", help="an error if one is absent from a directory of this name")
     program.add_argument("data", nargs="+")
 
     args = parser.parse_args()

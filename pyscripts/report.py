@@ -8,7 +8,8 @@ one of the paper's. A cell that lacks runs is marked with a *. With --corpora, m
 
 examples:
   pyscripts/report.py --exp-dir egs/ravdess/exp --seeds "0 1 2" --folds "1 2 3 4 5 6"
-  pyscripts/report.py --corpora cremad=egs/cremad/exp iemocap=egs/iemocap/exp --out exp/tables --seeds "0 1 2"
+  pyscripts/report.py --corpora cremad=egs/cremad/exp iemocap=egs/iemocap/exp --out exp/tables --seeds "0 1 2" \\
+    --folds iemocap="1 2 3 4 5"
 """
 
 from __future__ import annotations
@@ -36,6 +37,11 @@ def numbers(text: str) -> list[int]:
     return [int(word) for word in text.split()]
 
 
+def named_numbers(text: str) -> tuple[str | None, list[int]]:
+    name, equals, listed = text.rpartition("=")
+    return name if equals else None, numbers(listed)
+
+
 def named_folder(text: str) -> tuple[str, Path]:
     name, equals, folder = text.partition("=")
     if not (name and equals and folder):
@@ -53,7 +59,9 @@ def main() -> None:
         "--seeds", type=numbers, help='seeds that every cell must have, e.g. "0 1 2" (default: all that any has)'
     )
     parser.add_argument(
-        "--folds", type=numbers, help='likewise its folds, e.g. "1 2 3 4 5"; with --corpora, of those that have folds'
+        "--folds", type=named_numbers, nargs="+", default=[], metavar="[NAME=]FOLDS",
+        help='likewise its folds, e.g. "1 2 3 4 5"; with --corpora, of the corpus named (iemocap="1 2 3 4 5"), or of '
+             "all others that have folds",
     )
     parser.add_argument(
         "--paper-corpus", choices=paper["corpora"],
@@ -72,7 +80,10 @@ def main() -> None:
 
 def report_corpus(args: argparse.Namespace, paper: dict) -> None:
     recipe = args.recipe or args.exp_dir.resolve().parent.name
-    results = collect(args.exp_dir, recipe, args.seeds, args.folds)
+    folds = dict(args.folds)
+    if folds.keys() - {None, recipe}:
+        raise SerError(f"--folds: {recipe} is the only corpus; to report several, use --corpora")
+    results = collect(args.exp_dir, recipe, args.seeds, folds.get(recipe, folds.get(None)))
     corpus = args.paper_corpus or (recipe if recipe in paper["corpora"] else None)
     written = write_corpus_report(results, args.out or args.exp_dir / "results", paper, corpus)
     print(f"{recipe}: {runs_line(results)}")
@@ -88,10 +99,12 @@ def report_overall(args: argparse.Namespace, paper: dict) -> None:
             raise SerError(f"--{option.replace('_', '-')} is for one corpus; leave it out with --corpora")
     if len({name for name, _ in args.corpora}) < len(args.corpora):
         raise SerError("--corpora names a corpus twice")
-    corpora = {}
+    corpora, folds = {}, dict(args.folds)
+    if strangers := folds.keys() - {None, *dict(args.corpora)}:
+        raise SerError(f"--folds: {', '.join(sorted(strangers))} is not among --corpora")
     for name, exp_dir in args.corpora:
-        has_folds = any(exp_dir.glob("*/fold*"))
-        corpora[name] = collect(exp_dir, name, args.seeds, args.folds if has_folds else None)
+        of_others = folds.get(None) if any(exp_dir.glob("*/fold*")) else None
+        corpora[name] = collect(exp_dir, name, args.seeds, folds.get(name, of_others))
     written = write_overall_report(corpora, args.out or args.exp_dir / "results", paper)
     for table in paper_tables(paper, corpora)[0]:
         print(f"{table.text()}\n")

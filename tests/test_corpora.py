@@ -285,6 +285,58 @@ def test_cremad_replica(replica, shell: Shell, tmp_path: Path):
     check_disjoint(*(data / name for name in cremad_split()))
 
 
+def test_cremad_counts_of_the_full_release(shared: Path, tmp_path: Path):
+    """Every official name: the counts of the four classes, and per split those that README.md promises."""
+    prepare = load("cremad")
+    (tmp_path / "AudioWAV").mkdir()
+    with open(shared / "metadata" / "cremad_audiowav.tsv", newline="") as file:
+        names = [row["file"] for row in csv.DictReader(file, delimiter="\t")]
+    for name in names:
+        (tmp_path / "AudioWAV" / name).touch()
+    assert len(names) == 7442
+    recordings = prepare.find(tmp_path, False)
+    sets = {name: [r for r in recordings if r.speaker in actors] for name, actors in cremad_split().items()}
+    counts = {name: Counter(r.emotion for r in found) for name, found in sets.items()}
+    assert sum(counts.values(), Counter()) == {"angry": 1271, "happy": 1271, "neutral": 1087, "sad": 1271}
+    table = re.findall(r"^\| (train|dev|test) \| .* \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$",
+                       (ROOT / "egs" / "cremad" / "README.md").read_text(), re.MULTILINE)
+    assert {name: dict(zip(("angry", "happy", "neutral", "sad"), map(int, row), strict=True))
+            for name, *row in table} == counts
+    assert any(r.utterance == "1076_MTI_SAD_XX" for r in recordings)  # it has no speech
+
+
+def test_cremad_lists_survive_a_dropped_recording(replica, shell: Shell, tmp_path: Path):
+    """steps/make_mfcc.sh takes a bad recording out of the lists; a rerun must not put it back and all features anew."""
+    corpus, data = tmp_path / "CREMA-D", tmp_path / "data"
+    shutil.copytree(replica("cremad", 0.06), corpus, copy_function=os.link)
+    lists = f"egs/cremad/local/data.sh --corpus-dir {corpus} --allow-partial true {data}"
+    features = f"steps/make_mfcc.sh --nj 2 {data}/train"
+    actors = cremad_split()["train"]
+    bad = next(path for path in sorted(corpus.glob("AudioWAV/1*_NEU_*.wav")) if path.name[:4] in actors)
+    samples, rate = soundfile.read(bad)
+    bad.unlink()  # a hard link to the replica
+    soundfile.write(bad, np.where(np.arange(len(samples)) == 100, np.nan, samples), rate, subtype="FLOAT")
+
+    shell(lists)
+    whole = emotions(data / "train")
+    assert "1 of" in shell(features).stdout
+    assert emotions(data / "train") == whole - Counter(neutral=1)
+    before = snapshot(data)
+    assert "3 of 3 data directories are up to date" in shell(lists).stdout
+    assert "up to date" in shell(features).stdout
+    assert snapshot(data) == before
+
+    emotion = read_table(data / "train" / "utt2emo")
+    (data / "train" / "utt2emo").write_text("".join(f"{u} sad\n" for u in emotion))  # edited by hand: no part of ours
+    shell(lists)
+    assert emotions(data / "train") == whole
+    shell(features)
+    soundfile.write(bad, samples, rate, subtype="PCM_16")
+    shell(lists)
+    shell(features)
+    assert emotions(data / "train") == whole
+
+
 def test_cremad_git_lfs_pointers_are_explained(replica, shell: Shell, tmp_path: Path):
     corpus = tmp_path / "CREMA-D"
     shutil.copytree(replica("cremad", 0.06), corpus, copy_function=os.link)
@@ -474,6 +526,21 @@ def test_msp_podcast_layouts_give_the_same_lists(replica, shell: Shell, tmp_path
     (older / "Partitions.txt").unlink()
     assert "Partitions.txt: no such file" in shell(
         f"egs/msp_podcast/local/data.sh --corpus-dir {older} {tmp_path}/data/older", ok=False).stderr
+
+
+def test_msp_podcast_release_1_4_is_recognised(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    prepare = load("msp_podcast")
+    (tmp_path / "Audios").mkdir()
+    counts = {"Train": (14200, 610, 1), "Validation": (2893, 30, 1001), "Test1": (6482, 50, 2001)}
+    segments = [
+        prepare.Segment(f"MSP-PODCAST_{first:04d}_{n:05d}.wav", "AHSND"[n % 5], str(first + n % speakers), split)
+        for split, (number, speakers, first) in counts.items() for n in range(number)
+    ]
+    prepare.report_release(tmp_path, segments, prepare.select(tmp_path, segments))
+    captured = capsys.readouterr()
+    assert "looks like Release 1.4, as in the paper" in captured.out and not captured.err
+    prepare.report_release(tmp_path, segments[1:], prepare.select(tmp_path, segments[1:]))
+    assert "train 14199 utterances of 610 known speakers (paper: 14200 of 610)" in capsys.readouterr().err
 
 
 def test_msp_podcast_bad_tables(replica, tmp_path: Path):

@@ -24,7 +24,9 @@ CLASSES = ["angry", "happy", "neutral", "sad"]
 ONE_EACH = 10  # utterances of each class and speaker
 
 
-def write_run(exp: Path, condition: str, run: str, errors: dict[str, int], test: str = "test") -> Path:
+def write_run(
+    exp: Path, condition: str, run: str, errors: dict[str, int], test: str = "test", **options: object
+) -> Path:
     """A run in which each speaker has, of each class, `errors[speaker]` of 10 utterances taken for the next class.
 
     All rows and columns of the confusion matrix then have equal sums, so that weighted F1, UAR, accuracy and the F1 of
@@ -39,7 +41,7 @@ def write_run(exp: Path, condition: str, run: str, errors: dict[str, int], test:
                 reference.append(name)
                 columns.append((number + 1) % 4 if take < wrong else number)
     folder = exp / condition / run
-    checkpoint = {"path": folder / "best.pt", "epoch": 3, "dev_weighted_f1": 0.25}
+    checkpoint = {"path": folder / "best.pt", "epoch": 3, "dev_weighted_f1": 0.25, "options": options}
     write_score(folder, test, utterances, speakers, reference, np.eye(4)[columns], CLASSES, checkpoint)
     return folder / f"score_{test}"
 
@@ -172,6 +174,13 @@ def test_runs_on_different_utterances_are_refused(exp):
     with pytest.raises(SerError, match=r"not tested on the same.* 40 entries.*'s03-angry-0 s03 angry'") as caught:
         collect(exp, "corpus")
     assert str(folder) in str(caught.value)
+
+
+def test_runs_trained_otherwise_are_pointed_out(tmp_path):
+    for scheme, rate in (("none", 0.001), ("n-cp", 0.01)):
+        write_run(tmp_path, f"clean_{scheme}_random", "seed0", same(2), scheme=scheme, learning_rate=rate, crop=400)
+    (note,) = collect(tmp_path, "corpus").notes
+    assert note.startswith("BEWARE: runs differ in learning_rate") and "'0.01' in" in note and "crop" not in note
 
 
 def test_folders_that_are_no_conditions(exp):

@@ -18,10 +18,13 @@ from pathlib import Path
 
 import soundfile
 
+from ser import datadir
 from ser.errors import SerError
+from ser.files import Marker, file_identity, fingerprint
 from ser.progress import progress
 from ser.tables import read_table, write_table
 
+_MARKER = ".lists.done"
 _SHOWN = 5  # how many of a long list a message names
 
 
@@ -177,8 +180,9 @@ def _look(path: Path) -> tuple[float, int, int] | str:
 def write_sets(data_dir: Path, sets: Mapping[str, Sequence[Recording]], seconds: Mapping[str, float]) -> None:
     """Write each set of recordings as the data directory `data_dir/<name>`, leaving out those without a duration.
 
-    A directory that has these very lists already is left alone, with the features in it; any other is replaced as a
-    whole, since features made from other lists would not fit.
+    A directory that was made from these very lists is left alone, with the features in it, also where later steps took
+    unusable utterances out of it; any other is replaced as a whole, since features made from other lists would not
+    fit. So is one with utterances taken out once any of the recordings changes: they may have been mended.
 
     Raises:
         SerError: a set is empty, an utterance id occurs twice, or something else is where a directory should go.
@@ -188,7 +192,8 @@ def write_sets(data_dir: Path, sets: Mapping[str, Sequence[Recording]], seconds:
         usable = [recording for recording in recordings if recording.utterance in seconds]
         if not usable:
             raise SerError(f"{data_dir / name}: no recording is left for this set; see the counts above")
-        if _replace(data_dir / name, lambda folder, usable=usable: _write_tables(folder, usable, seconds)):
+        audio = [file_identity(recording.path) for recording in usable]
+        if _replace(data_dir / name, lambda folder, usable=usable: _write_tables(folder, usable, seconds), audio):
             print(_describe(data_dir / name, usable))
         else:
             unchanged += 1
@@ -212,8 +217,8 @@ def _write_tables(folder: Path, recordings: Sequence[Recording], seconds: Mappin
     write_table(folder / "spk2utt", {speaker: " ".join(ids) for speaker, ids in utterances_of.items()})
 
 
-def _replace(folder: Path, write: Callable[[Path], None]) -> bool:
-    """Put what `write` writes at `folder`, whole; False if `folder` had the same files already."""
+def _replace(folder: Path, write: Callable[[Path], None], audio: object) -> bool:
+    """Put what `write` writes at `folder`, whole; False if `folder` was made of the same files and `audio` already."""
     folder = Path(os.path.realpath(folder))  # a link to a larger disk stays one
     new, old = (folder.with_name(f".{folder.name}.{end}") for end in ("new", "old"))
     for leftover in (new, old):  # of a run that was killed
@@ -222,8 +227,12 @@ def _replace(folder: Path, write: Callable[[Path], None]) -> bool:
     try:
         write(new)
         names = sorted(os.listdir(new))
+        digest = fingerprint(*(new / name for name in names), audio)
         if filecmp.cmpfiles(new, folder, names, shallow=False)[0] == names:
             return False
+        if Marker(folder / _MARKER, digest).is_current() and _is_part(folder, new):
+            return False
+        Marker(new / _MARKER, digest).write(())
         if folder.exists():
             if not (folder / "utt2spk").is_file() and not (folder.is_dir() and not any(folder.iterdir())):
                 raise SerError(f"{folder}: is in the way and is no data directory; move it elsewhere")
@@ -233,6 +242,19 @@ def _replace(folder: Path, write: Callable[[Path], None]) -> bool:
         return True
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+def _is_part(folder: Path, whole: Path) -> bool:
+    """Whether a data directory has the lists of `whole`, or what is left of them without some utterances."""
+    try:
+        datadir.validate(folder, need=("wav.scp", "utt2emo"))
+        # Not utt2dur, which steps/make_mfcc.sh writes anew; spk2utt was compared with utt2spk.
+        return all(
+            read_table(folder / name).items() <= read_table(whole / name).items()
+            for name in ("wav.scp", "utt2spk", "utt2emo")
+        )
+    except SerError:
+        return False
 
 
 def _describe(folder: Path, recordings: Sequence[Recording]) -> str:

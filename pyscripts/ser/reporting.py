@@ -79,10 +79,16 @@ def summary_tables(results: Results) -> list[Table]:
     ]
 
 
+def _folds(folds: Sequence[int]) -> str:
+    if len(folds) < 2:
+        return f", fold {folds[0]}" if folds else ""
+    return f", mean of folds {' '.join(map(str, folds))}"
+
+
 def runs_line(results: Results) -> str:
     """Which runs a complete cell has, in words."""
     seeds = " ".join(map(str, results.seeds))
-    folds = f", mean of folds {' '.join(map(str, results.folds))}" if results.folds else ""
+    folds = _folds(results.folds)
     spread = "mean ± standard deviation over seeds" if len(results.seeds) > 1 else "seed"
     return f"{spread} {seeds}{folds}"
 

@@ -271,6 +271,7 @@ def collect(
     if len(classes) > 1:
         places = " and ".join(str(run.folder) for run in list(classes.values())[:2])
         raise SerError(f"{places}: have different classes; they belong in different experiment folders")
+    notes += _unlike(run for found in scores.values() for run in found.values())
     conditions = tuple(sorted(runs, key=Condition.order))
     cells = {place: Cell(found, expected) for place, found in scores.items()}
     for condition in conditions:
@@ -281,6 +282,22 @@ def collect(
     return Results(
         recipe, exp_dir, next(iter(classes)), conditions, tests, expected_seeds, expected_folds, cells, tuple(notes)
     )
+
+
+def _unlike(runs: Iterable[RunScore]) -> list[str]:
+    """Training options and front ends that are not the same in all runs: their scores should not be compared."""
+    seen: dict[str, dict[str, Path]] = {}
+    for run in runs:
+        checkpoint = run.record["checkpoint"]
+        made_by = {**checkpoint.get("options", {}), "front end": checkpoint.get("front_end", "")}
+        made_by.pop("scheme", None)
+        for name, value in made_by.items():
+            seen.setdefault(name, {}).setdefault(str(value), run.folder.parent)
+    return [
+        f"BEWARE: runs differ in {name}, so their scores do not compare: "
+        + ", ".join(f"{value!r} in {folder}" for value, folder in values.items())
+        for name, values in seen.items() if len(values) > 1
+    ]
 
 
 def test_title(test: str) -> str:

@@ -1,0 +1,199 @@
+"""The grid runner on replicas of a corpus with folds and of one without: killed, restarted, and more.
+
+The noisy tests are stand-ins, the clean test's features under other names: how noise is mixed is tested elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+REPLICAS = {"cremad": 0.015, "iemocap": 0.02}
+RUNS = [
+    "cremad/exp/clean_none_random/seed0", "cremad/exp/clean_n+se-cp_random/seed0",
+    "iemocap/exp/clean_none_random/fold1/seed0", "iemocap/exp/clean_n+se-cp_random/fold1/seed0",
+]
+
+
+class Grid:
+    """A grid of four small trainings in one work directory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.work = folder, folder / "work"
+        self.corpora = [f"cremad={folder}/cremad --allow-partial true",
+                        f"iemocap={folder}/iemocap --allow-partial true --folds '1'"]
+        self.config = folder / "tiny.yaml"
+        self.config.write_text("epochs: 2\nbatch_size: 32\ncrop: 40\nprecise_bn: 1\nprecision: fp32\n")
+
+    def command(self, *options: str) -> list[str]:
+        return [
+            str(ROOT / "local" / "run_grid.sh"), "--work-dir", str(self.work), "--config", str(self.config),
+            "--nj", "2", "--ngpu", "0", "--train-threads", "1", "--seeds", "0", "--scheme", "none n+se-cp",
+            "--train-data", "clean", *options,
+        ]
+
+    def run(self, *options: str, corpora: list[str] | None = None, ok: bool = True) -> str:
+        line = [*self.command(*options), *(self.corpora if corpora is None else corpora)]
+        done = subprocess.run(line, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        assert (done.returncode == 0) is ok, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def tables(self) -> dict[str, bytes]:
+        """What a user keeps: the tables of each corpus and over all, and the predictions that they come from."""
+        files = [path for name in ("cremad/exp/results", "iemocap/exp/results", "grid/results")
+                 for path in (self.work / name).iterdir() if path.suffix in (".md", ".csv")]
+        files += [path for name in RUNS for path in (self.work / name).rglob("predictions.tsv")]
+        return {str(path.relative_to(self.work)): path.read_bytes() for path in files}
+
+    def checkpoints(self) -> dict[str, int]:
+        return {name: (self.work / name / "best.pt").stat().st_mtime_ns for name in RUNS}
+
+
+@pytest.fixture(scope="module")
+def grid(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Grid:
+    """Lists and features of both corpora."""
+    grid = Grid(tmp_path_factory.mktemp("grid"))
+    for corpus, fraction in REPLICAS.items():
+        subprocess.run(
+            [sys.executable, shared / "tools" / "make_replica.py", corpus, grid.folder / corpus,
+             "--fraction", str(fraction)], check=True, capture_output=True,
+        )
+    before = grid.run("--dry-run", "true")
+    assert before.count("features to be made first") == len(RUNS) and "estimate: none" in before
+    assert sorted(path.name for path in grid.work.rglob("*.*")) == ["cremad.commands", "iemocap.commands"]
+    grid.run("--stop-stage", "1")
+    for data in (grid.work / "cremad" / "data", grid.work / "iemocap" / "data" / "fold1"):
+        for noisy in ("test_snr10", "test_snr0"):
+            shutil.copytree(data / "test_voiced", data / f"{noisy}_voiced")
+    return grid
+
+
+@pytest.fixture(scope="module")
+def undisturbed(grid: Grid) -> tuple[dict[str, bytes], float, str]:
+    """The tables of a grid that was left alone, how long it took, and what it printed."""
+    started = time.monotonic()
+    printed = grid.run("--stage", "3")
+    return grid.tables(), time.monotonic() - started, printed
+
+
+def test_all_runs_and_tables_are_there(grid: Grid, undisturbed) -> None:
+    tables, _, printed = undisturbed
+    assert "0 of 4 runs are finished, to do:" in printed
+    assert "4 runs wait for a pre-trained model (--init DIR)" in printed
+    overall = tables["grid/results/overall.md"].decode()
+    assert "IEMOCAP: seed 0, mean of folds 1." in overall
+    lines = [line for line in overall.splitlines() if "| ours |" in line]
+    crema = next(line for line in lines if line.startswith("| Crema-D | Clean |"))
+    assert crema.count("—") == 2  # the two schemes that were not asked for
+    assert lines[-1].count("—") == 4  # x-vector initialisation waits
+    assert len([name for name in tables if name.endswith("predictions.tsv")]) == 3 * len(RUNS)
+
+
+def test_again_does_nothing(grid: Grid, undisturbed) -> None:
+    before = grid.checkpoints()
+    printed = grid.run("--stage", "3", "--stop-stage", "3")
+    assert "4 of 4 runs are finished" in printed and "epoch" not in printed
+    assert grid.checkpoints() == before
+
+
+def test_dry_run_judges_by_what_was_measured(grid: Grid, undisturbed) -> None:
+    config = grid.folder / "longer.yaml"
+    config.write_text(grid.config.read_text().replace("epochs: 2", "epochs: 200"))
+    printed = grid.run("--dry-run", "true", "--config", str(config), "--init", f"{grid.work}/{RUNS[0]}")
+    assert "0 of 8 runs are finished" in printed
+    assert printed.count("features or options have changed") == 4 and printed.count("_xvector-seed0/") == 4
+    assert "waits" not in printed and "from the epochs of 4 runs of this grid" in printed
+    assert not list(grid.work.rglob("*xvector*"))
+
+
+def test_a_deleted_score_is_made_again_alone(grid: Grid, undisturbed) -> None:
+    before, victim = grid.checkpoints(), grid.work / RUNS[2]
+    shutil.rmtree(victim / "score_test_snr10")
+    printed = grid.run("--stage", "3")
+    assert "3 of 4 runs are finished, to do:" in printed
+    assert "iemocap/clean_none_random/fold1/seed0  trained, not scored" in printed
+    log = max(grid.work.glob("grid/*/run.1.log")).read_text()
+    assert "seed0 is up to date" in log and "epoch" not in log
+    assert "score_test/score.json is up to date" in log and "test_snr10: weighted F1" in log
+    assert grid.checkpoints() == before and grid.tables() == undisturbed[0]
+
+
+def test_a_failure_is_listed_and_stops_nothing_else(grid: Grid, undisturbed) -> None:
+    good, bad = grid.work / RUNS[1] / "score_test", grid.work / RUNS[3] / "score_test"
+    for folder in (good, bad):
+        shutil.rmtree(folder)
+    bad.write_text("in the way")
+    printed = grid.run("--stage", "3", ok=False)
+    log = max(grid.work.glob("grid/*/run.2.log"))
+    assert f"1 of 2 runs failed:\n  {grid.work / RUNS[3]}: log {log}" in printed
+    assert (good / "score.json").exists()
+    overall = (grid.work / "grid" / "results" / "overall.md").read_text()
+    assert "clean_n+se-cp_random on test lacks fold1/seed0" in overall
+    bad.unlink()
+    grid.run("--stage", "3", "--stop-stage", "3")
+    assert [name for name, content in grid.tables().items()
+            if name.endswith("predictions.tsv") and content != undisturbed[0][name]] == []
+
+
+def test_killed_three_times_it_ends_with_the_same_tables(grid: Grid, undisturbed) -> None:
+    """kill -9 at random moments, of all processes or of the grid runner alone."""
+    expected, seconds, _ = undisturbed
+    for corpus in REPLICAS:
+        shutil.rmtree(grid.work / corpus / "exp")
+    shutil.rmtree(grid.work / "grid")
+    chance = random.Random()
+    for everything in (True, False, True):
+        process = subprocess.Popen(
+            [*grid.command("--stage", "3"), *grid.corpora], start_new_session=True, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+        time.sleep(chance.uniform(0.1, 0.6) * seconds)
+        if everything:
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.send_signal(signal.SIGKILL)
+        process.wait()
+    grid.run("--stage", "3")
+    ours = grid.tables()
+    assert ours.keys() == expected.keys()
+    assert [name for name in expected if ours[name] != expected[name]] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "corpora", "message"),
+    [
+        ([], [], "name at least one corpus"),
+        ([], ["nowhere=/corpora/x"], "no recipe 'nowhere'; there are: cremad"),
+        ([], ["cremad=/a", "cremad=/b"], "cremad is named twice"),
+        (["--scheme", "cp"], ["cremad"], "'cp' is none of none, se-cp, n-cp, n+se-cp"),
+        (["--train-data", "noise"], ["cremad"], "clean or clean+noise"),
+        (["--init", "/nowhere"], ["cremad"], "no best.pt there"),
+        (["--seeds", ""], ["cremad"], "cannot be empty"),
+        ([], ["cremad --merge-excited true"], "unknown option --merge-excited"),
+        ([], ["iemocap=/nowhere/at all --folds '1 9'"], "not '9'"),
+    ],
+)
+def test_what_cannot_work_is_said_at_once(tmp_path: Path, options: list[str], corpora: list[str], message: str) -> None:
+    assert message in Grid(tmp_path).run(*options, corpora=corpora, ok=False)
+
+
+def test_a_corpus_that_is_not_there_does_not_stop_the_others(grid: Grid) -> None:
+    corpora = ["msp_podcast=/nowhere at all", grid.corpora[0]]
+    printed = grid.run("--stop-stage", "0", corpora=corpora, ok=False)
+    assert "/nowhere at all" in printed and "failed: msp_podcast: stages 0 to 0, see above" in printed
+    assert "3 of 3 data directories are up to date" in printed
+
+
+def test_help_lists_the_options() -> None:
+    done = subprocess.run([str(ROOT / "local" / "run_grid.sh"), "--help"], capture_output=True, text=True, check=True)
+    for word in ("--dry-run", "--scheme", "--train-data", "--init", "--seeds", "--musan-dir", "--work-dir", "--ngpu"):
+        assert word in done.stdout
