@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 
 from ser.audio import AudioError, UtteranceReader, decode, is_pipe
-from ser.datadir import SPEAKER_TABLES, TABLES, DataDir, validate
+from ser.datadir import SPEAKER_TABLES, TABLES, DataDir, spk2utt, validate
 from ser.errors import SerError, run_main
 from ser.files import Marker, atomic_path, file_identity, fingerprint, write_text
 from ser.frontend import MfccOptions, read_conf
@@ -67,10 +67,7 @@ def copied_tables(data: DataDir, suffix: str, own_vad: bool) -> dict[str, dict[s
     for utterance, value in copy.get("segments", {}).items():
         recording, times = value.split(None, 1)
         copy["segments"][utterance] = f"{recording}{suffix} {times}"
-    spk2utt: dict[str, list[str]] = {}
-    for utterance in sorted(copy["utt2spk"]):
-        spk2utt.setdefault(copy["utt2spk"][utterance], []).append(utterance)
-    return copy | {"spk2utt": {speaker: " ".join(utterances) for speaker, utterances in spk2utt.items()}}
+    return copy | {"spk2utt": spk2utt(copy["utt2spk"])}
 
 
 def is_whole(out_dir: Path, names: Iterable[str]) -> bool:

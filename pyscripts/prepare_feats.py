@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ser.arks import ArkWriter, read_arks
+from ser.datadir import spk2utt
 from ser.errors import SerError, run_main
 from ser.featurejobs import FeatureStep, Summary, add_arguments, run_verb, scp_inputs
 from ser.files import write_text
@@ -64,10 +65,7 @@ class PrepareFeats(FeatureStep):
     def tables(self, data: Path, target: Path, summary: Summary) -> list[Path]:
         speakers = {utt: spk for utt, spk in read_table(data / "utt2spk").items() if utt in summary.frames}
         write_table(target / "utt2spk", speakers)
-        utterances: dict[str, list[str]] = {}
-        for utterance, speaker in speakers.items():
-            utterances.setdefault(speaker, []).append(utterance)
-        write_table(target / "spk2utt", {speaker: " ".join(utts) for speaker, utts in utterances.items()})
+        write_table(target / "spk2utt", spk2utt(speakers))
         written = [target / "utt2spk", target / "spk2utt"]
         if (data / "utt2emo").exists():
             emotions = read_table(data / "utt2emo")

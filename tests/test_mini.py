@@ -52,7 +52,7 @@ def digests(folder: Path) -> dict[str, str]:
 def test_lists(data):
     speakers = {}
     for split, count in SPLITS.items():
-        tables = {name: read_table(data / split / name) for name in ("wav.scp", "utt2spk", "utt2emo", "utt2dur")}
+        tables = {name: read_table(data / split / name) for name in ("wav.scp", "utt2spk", "utt2emo")}
         utterances = list(tables["utt2spk"])
         assert all(list(table) == utterances for table in tables.values())
         speakers[split] = set(tables["utt2spk"].values())
@@ -64,9 +64,9 @@ def test_lists(data):
         per_speaker = Counter((tables["utt2spk"][u], emotion) for u, emotion in tables["utt2emo"].items())
         assert set(per_speaker) == set(itertools.product(speakers[split], EMOTIONS))
         assert set(per_speaker.values()) == {6}
-        for utterance, path in tables["wav.scp"].items():
+        for path in tables["wav.scp"].values():
             assert Path(path).is_absolute()
-            assert soundfile.info(path).duration == pytest.approx(float(tables["utt2dur"][utterance]), abs=1e-3)
+            assert 1 < soundfile.info(path).duration < 3
     assert not any(a & b for a, b in itertools.combinations(speakers.values(), 2))
 
 

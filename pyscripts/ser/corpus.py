@@ -207,14 +207,12 @@ def _write_tables(folder: Path, recordings: Sequence[Recording], seconds: Mappin
         twice = [utterance for utterance, count in Counter(r.utterance for r in recordings).items() if count > 1]
         raise SerError(f"utterances {some(sorted(twice))} occur twice; remove one of the copies from the corpus")
     ordered = [by_utterance[utterance] for utterance in sorted(by_utterance, key=str.encode)]
-    utterances_of = defaultdict(list)
-    for recording in ordered:
-        utterances_of[recording.speaker].append(recording.utterance)
+    utt2spk = {recording.utterance: recording.speaker for recording in ordered}
     write_table(folder / "wav.scp", {r.utterance: os.path.abspath(r.path) for r in ordered})
-    write_table(folder / "utt2spk", {r.utterance: r.speaker for r in ordered})
+    write_table(folder / "utt2spk", utt2spk)
     write_table(folder / "utt2emo", {r.utterance: r.emotion for r in ordered})
     write_table(folder / "utt2dur", {r.utterance: f"{seconds[r.utterance]:.6g}" for r in ordered})
-    write_table(folder / "spk2utt", {speaker: " ".join(ids) for speaker, ids in utterances_of.items()})
+    write_table(folder / "spk2utt", datadir.spk2utt(utt2spk))
 
 
 def _replace(folder: Path, write: Callable[[Path], None], audio: object) -> bool:

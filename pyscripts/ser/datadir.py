@@ -15,7 +15,7 @@ import random
 import re
 import stat
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ser.errors import SerError
@@ -63,6 +63,14 @@ class DataDir:
         if name not in self._tables:
             self._tables[name] = read_table(self.path / name)
         return self._tables[name]
+
+
+def spk2utt(utt2spk: Mapping[str, str]) -> dict[str, str]:
+    """The table from speaker to the utterances of each, sorted, as words."""
+    utterances = defaultdict(list)
+    for utt in sorted(utt2spk):
+        utterances[utt2spk[utt]].append(utt)
+    return {speaker: " ".join(utts) for speaker, utts in utterances.items()}
 
 
 def class_counts(path: str | os.PathLike[str]) -> dict[str, int]:
@@ -536,7 +544,7 @@ def _check_speakers(
         if not foreign:
             problems.add(path / "utt2spk", late, "end all speaker ids in the same separator, or make them equally long")
     if "spk2utt" in tables:
-        expected = _spk2utt(utt2spk)
+        expected = spk2utt(utt2spk)
         wrong = [(lines["spk2utt"][speaker], f"utterances of {speaker} are not those of utt2spk")
                  for speaker, utts in tables["spk2utt"].items()
                  if speaker in expected and utts.split() != expected[speaker].split()]
@@ -606,19 +614,12 @@ def _read_leniently(path: Path) -> dict[str, str]:
     return table
 
 
-def _spk2utt(utt2spk: dict[str, str]) -> dict[str, str]:
-    utterances = defaultdict(list)
-    for utt in sorted(utt2spk):
-        utterances[utt2spk[utt]].append(utt)
-    return {speaker: " ".join(utts) for speaker, utts in utterances.items()}
-
-
 def _restrict(tables: Tables, utt2spk: dict[str, str]) -> Tables:
     """The part of all tables that belongs to these utterances."""
     segments = tables.get("segments")
     speakers = set(utt2spk.values())
     recordings = utt2spk.keys() if segments is None else {segments[utt].split()[0] for utt in utt2spk}
-    part: Tables = {"spk2utt": _spk2utt(utt2spk)}
+    part: Tables = {"spk2utt": spk2utt(utt2spk)}
     for name, table in tables.items():
         if name == "spk2utt":
             continue

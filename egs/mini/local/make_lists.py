@@ -24,8 +24,8 @@ def main() -> None:
 
 
 def write_split(data: Path, folders: dict[str, Path]) -> None:
-    """Write wav.scp, utt2spk, spk2utt, utt2emo and utt2dur (s) of the speakers with these folders."""
-    tables: dict[str, dict[str, str]] = {name: {} for name in ("wav.scp", "utt2spk", "spk2utt", "utt2emo", "utt2dur")}
+    """Write wav.scp, utt2spk, spk2utt and utt2emo of the speakers with these folders."""
+    tables: dict[str, dict[str, str]] = {name: {} for name in ("wav.scp", "utt2spk", "spk2utt", "utt2emo")}
     for speaker, folder in folders.items():
         recordings = read_recordings(folder / "recordings.tsv")
         tables["spk2utt"][speaker] = " ".join(sorted(recordings))
@@ -33,7 +33,6 @@ def write_split(data: Path, folders: dict[str, Path]) -> None:
             tables["wav.scp"][utterance] = str(folder / f"{utterance}.wav")
             tables["utt2spk"][utterance] = speaker
             tables["utt2emo"][utterance] = row["emotion"]
-            tables["utt2dur"][utterance] = row["seconds"]
     for name, table in tables.items():
         write_table(data / name, table)
 
