@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import slurm_cluster
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -22,6 +23,17 @@ def shared() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[slurm_cluster.Cluster]:
+    """A Slurm cluster of two nodes; where none can be started the test skips, or fails in CI."""
+    if reason := slurm_cluster.unavailable():
+        if os.environ.get("SER_REQUIRE_SLURM") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with slurm_cluster.Cluster() as cluster:
+        yield cluster
 
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]

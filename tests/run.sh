@@ -4,6 +4,8 @@
 # Usage: tests/run.sh [pytest options]
 #   SER_SHARED=DIR          where the reference data is (default ../shared); tests that need it skip without
 #   SER_REQUIRE_SHARED=1    make such a skip a failure
+#   SER_REQUIRE_SLURM=1     the same for the tests of utils/slurm.py, which start a Slurm cluster of their own and need
+#                           root, and Debian's slurm-wlm and munge
 set -euo pipefail
 export SER_DEV=1
 . "$(dirname "${BASH_SOURCE[0]}")/../path.sh"

@@ -99,6 +99,16 @@ def test_a_failure_is_named_and_the_others_finish(tmp_path):
     assert "code 137" in done.stderr and "killed" in done.stderr
 
 
+def test_a_failed_job_alone_is_run_again(tmp_path):
+    command = "echo >> ran.JOB; n=$(wc -l < ran.JOB); echo try $n; test JOB = 1 || { test JOB = 2 && test $n = 2; }"
+    done = run("--retries", "1", "JOB=1:3", "x.JOB.log", command, cwd=tmp_path, ok=False)
+    assert [(tmp_path / f"ran.{job}").read_text() for job in (1, 2, 3)] == ["\n", "\n\n", "\n\n"]
+    assert "job 2 failed with code 1, log x.2.log; try 2 of 2 follows" in done.stderr
+    assert "1 of 3 jobs failed: 3; logs x.3.log" in done.stderr
+    log = (tmp_path / "x.2.log").read_text()
+    assert re.findall(r"# Ended \(code (\d)\)", log) == ["1", "0"] and "try 1" in log and "try 2" in log
+
+
 def test_an_unwritable_log_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     done = run("file/x.log", "true", cwd=tmp_path, ok=False)
@@ -122,6 +132,10 @@ def test_gpu_jobs_get_a_gpu_of_their_own(tmp_path):
     assert set(used) == {"3", "5"}  # and mkdir never failed: no two at a time on one
     run("--gpu", "2", "x.log", "echo $CUDA_VISIBLE_DEVICES", cwd=tmp_path, CUDA_VISIBLE_DEVICES="3,5")
     assert last_lines(tmp_path / "x.log") == ["3,5"]
+    cores = len(os.sched_getaffinity(0))
+    each = ["--num-threads", str(cores), "--gpu", "1"]  # cores bound jobs with GPUs, too
+    command = "mkdir lock && sleep 0.2 && rmdir lock"
+    run(*each, "JOB=1:3", "x.JOB.log", command, cwd=tmp_path, CUDA_VISIBLE_DEVICES="3,5")
     done = run("--gpu", "3", "x.log", "true", cwd=tmp_path, ok=False, CUDA_VISIBLE_DEVICES="3,5")
     assert "only 2" in done.stderr
     done = run("--gpu", "1", "x.log", "true", cwd=tmp_path, CUDA_VISIBLE_DEVICES="")

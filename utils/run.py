@@ -8,18 +8,19 @@ usage: run.py [options] [JOB=first:last] log/x.JOB.log command…
   --gpu N             GPUs a job uses, default 0: GPUs / N jobs run at a time, each with a CUDA_VISIBLE_DEVICES of its
                       own. CUDA_VISIBLE_DEVICES=0,0 around run.py lets two jobs share the first GPU
   --max-jobs-run N    run at most N jobs at a time; also -tc N
+  --retries N         run a failed job up to N times more, default 0
   --mem 4G, --time T, --config F, -l, -q, -pe, -j, -P, -sync, -V, -cwd
                       what a cluster's queue needs to know; taken, and without effect here
 
 The command's words are joined and run by bash: words with blanks stay together, \\| is a pipe. Output goes to the
-log, between a header and a line '# Ended (code 0) at …'. Exit status 1 if a job fails; the others run to their end.
+log, between a header and a line '# Ended (code 0) at …'; that of another try is appended. Exit status 1 if a job fails;
+the others run to their end.
 A signal, or the end of the program that called, ends all jobs with everything that they have started.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import re
 import signal
@@ -34,25 +35,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "pyscripts"))
 
 from ser.errors import SerError, run_main
-from ser.jobs import Job, Monitor, Request, last_lines, parse_request
+from ser.jobs import Failures, Job, Monitor, Request, log_header, parse_request
+from ser.processes import die_with_parent, run_until_stopped, start_guard
 
 _GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL
-_SHOWN_FAILURES = 3  # failed jobs whose last lines are shown
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-class Stopped(BaseException):
-    """A signal asks the runner to stop."""
-
-
-def die_with_parent(parent: int, number: int) -> None:
-    """Have the kernel send this process a signal when its parent ends (Linux; elsewhere nothing)."""
-    if _LIBC is None:
-        return
-    _LIBC.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before we asked
-        os.kill(os.getpid(), number)
 
 
 def kill_groups(groups: Iterable[int]) -> None:
@@ -71,34 +57,6 @@ def kill_groups(groups: Iterable[int]) -> None:
             return
         number = 0 if time.monotonic() < end else signal.SIGKILL  # 0 only asks whether the group is there
         time.sleep(0.02)
-
-
-def start_guard() -> int:
-    """Fork a process that outlives this one by a moment and ends the jobs that it leaves behind, even after SIGKILL.
-
-    Returns:
-        The write end of a pipe: '+GROUP\\n' tells the guard of a job, '-GROUP\\n' that it is done. The end of this
-        process closes the pipe.
-    """
-    reading, writing = os.pipe()
-    if os.fork():
-        os.close(reading)
-        return writing
-    os.setsid()  # Ctrl-C on the terminal is not for the guard
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):  # who reads our output must not wait for the guard
-        os.dup2(null, descriptor)
-    os.close(writing)
-    groups: set[int] = set()
-    with open(reading) as messages:
-        for message in messages:
-            group = int(message[1:])
-            if message[0] == "+":
-                groups.add(group)
-            else:
-                groups.discard(group)
-    kill_groups(groups)
-    os._exit(0)
 
 
 def find_gpus() -> list[str]:
@@ -123,14 +81,16 @@ class Runner:
         self.request, self.jobs = request, request.jobs()
         self.monitor = Monitor(request.title, self.jobs)
         self.running: dict[int, tuple[Job, subprocess.Popen[bytes], float, str | None]] = {}
-        self.failed: list[Job] = []
+        self.failures = Failures("run.py", request, self.monitor)
+        self.pending = deque(self.jobs)
         self.slots = self._slots()
-        self.guard = start_guard()
+        self.guard = start_guard(kill_groups)
 
     def _slots(self) -> list[str | None]:
         """One entry for every job that may run at a time: its CUDA_VISIBLE_DEVICES, None to leave that alone."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        slots: list[str | None] = [None] * max(1, cores // (self.request.num_threads or 1))
+        at_a_time = max(1, cores // (self.request.num_threads or 1))
+        slots: list[str | None] = [None] * at_a_time
         if each := self.request.gpu:
             gpus = find_gpus()
             if not gpus:
@@ -138,15 +98,14 @@ class Runner:
             elif len(gpus) < each:
                 raise SerError(f"--gpu {each}: there are only {len(gpus)} GPUs here")
             else:
-                slots = [",".join(gpus[i : i + each]) for i in range(0, len(gpus) - each + 1, each)]
+                slots = [",".join(gpus[i : i + each]) for i in range(0, len(gpus) - each + 1, each)][:at_a_time]
         return slots[: self.request.max_jobs_run]
 
     def run(self) -> None:
-        pending = deque(self.jobs)
         pause = 0.01
-        while pending or self.running:
-            while pending and self.slots:
-                self._start(pending.popleft(), self.slots.pop(0))
+        while self.pending or self.running:
+            while self.pending and self.slots:
+                self._start(self.pending.popleft(), self.slots.pop(0))
                 pause = 0.01
             time.sleep(pause)
             pause = min(0.2, pause * 1.2)  # short jobs are noticed at once, long ones cost nothing to watch
@@ -163,10 +122,10 @@ class Runner:
             environment["CUDA_VISIBLE_DEVICES"] = gpus
         if self.request.num_threads:
             environment["OMP_NUM_THREADS"] = str(self.request.num_threads)
-        command = job.line.replace("\n", "\n# ")
-        with open(job.log, "w", encoding="utf-8") as log:
-            log.write(f"# {command}\n# Running on {socket.gethostname()}\n# Started at {time.ctime()}\n#\n")
         runner = os.getpid()
+        with open(job.log, "a" if self.failures.tries(job) else "w", encoding="utf-8") as log:
+            log.write(log_header(job))
+            log.write(f"# Running on {socket.gethostname()} under process {runner}\n# Started at {time.ctime()}\n#\n")
 
         def prepare() -> None:
             os.write(self.guard, b"+%d\n" % os.getpid())
@@ -189,22 +148,20 @@ class Runner:
         with open(job.log, "a", encoding="utf-8") as log:
             log.write(f"# Accounting: time={seconds} threads={self.request.num_threads or 1}\n")
             log.write(f"# Ended (code {code}) at {time.ctime()}, elapsed time {seconds} seconds\n")
-        self.monitor.finished(job)
         if code:
-            self.failed.append(job)
-            if len(self.failed) <= _SHOWN_FAILURES:
-                killed = " (killed; out of memory?)" if code == 128 + signal.SIGKILL else ""
-                which = f"job {job.number}" if len(self.jobs) > 1 else self.request.title
-                tail = "".join(f"\n  | {line}" for line in last_lines(job.log))
-                self.monitor.say(f"run.py: {which} failed with code {code}{killed}, log {job.log}{tail}")
+            killed = " (killed; out of memory?)" if code == 128 + signal.SIGKILL else ""
+            if self.failures.add(job, f"failed with code {code}{killed}"):
+                self.pending.append(job)
+                return
+        self.monitor.finished(job)
 
-    def stop(self, number: int) -> None:
+    def stop(self, number: signal.Signals) -> None:
         """End all jobs and say so in their logs."""
         kill_groups(process.pid for _, process, _, _ in self.running.values())
         for job, _, _, _ in self.running.values():
             with contextlib.suppress(OSError), open(job.log, "a", encoding="utf-8") as log:
-                log.write(f"# Stopped by {signal.Signals(number).name} to the runner at {time.ctime()}\n")
-        self.monitor.say(f"run.py: stopped by {signal.Signals(number).name}; ended {len(self.running)} jobs")
+                log.write(f"# Stopped by {number.name} to the runner at {time.ctime()}\n")
+        self.monitor.say(f"run.py: stopped by {number.name}; ended {len(self.running)} jobs")
 
 
 def main() -> None:
@@ -213,28 +170,8 @@ def main() -> None:
         return
     die_with_parent(os.getppid(), signal.SIGTERM)
     runner = Runner(parse_request(sys.argv[1:]))
-
-    def stop(number: int, _frame: object) -> None:
-        for other in handled:
-            signal.signal(other, signal.SIG_IGN)  # stopping is under way
-        raise Stopped(number)
-
-    handled = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
-    for number in handled:
-        signal.signal(number, stop)
-    try:
-        runner.run()
-    except Stopped as stopped:
-        number = stopped.args[0]
-        runner.stop(number)
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)  # so that a calling shell knows what happened, and stops too
-    if failed := sorted(runner.failed, key=lambda job: job.number):
-        if len(runner.jobs) == 1:
-            raise SerError(f"{runner.request.title} failed; log {failed[0].log}")
-        numbers = " ".join(str(job.number) for job in failed)
-        logs = " ".join(str(job.log) for job in failed[:10]) + (" …" if len(failed) > 10 else "")
-        raise SerError(f"{len(failed)} of {len(runner.jobs)} jobs failed: {numbers}; logs {logs}")
+    run_until_stopped(runner.run, runner.stop)
+    runner.failures.check()
 
 
 if __name__ == "__main__":

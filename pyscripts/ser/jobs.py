@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from ser.errors import SerError
 _QUIET_SECONDS = 5.0  # jobs that end sooner show no progress
 _LINE_EVERY_SECONDS = 30.0  # between progress lines where stderr is no terminal
 _LOOK_EVERY_SECONDS = 0.5  # between looks into the logs
+_LOOK_SHARE = 0.05  # of the time, at most, is spent looking into logs: hundreds on a network file system take long
+_SHOWN_FAILURES = 3  # failed jobs whose last lines are shown
 _PROGRESS = re.compile(rb"progress: (\d+)/(\d+) (\S+) .*?, (\d+) s left")
 
 # Options that only a cluster's queue heeds, by how many arguments follow.
@@ -45,6 +48,7 @@ class Request:
         name: what stands for the job number (`JOB`), None without an array.
         num_threads, gpu: cores and GPUs that each job uses; `num_threads` is None where it was not given.
         max_jobs_run: most jobs at a time, None for as many as fit.
+        retries: how often a failed job is run again.
         queue: the options meant for a cluster's queue, as they were given.
     """
 
@@ -56,17 +60,19 @@ class Request:
     num_threads: int | None
     gpu: int
     max_jobs_run: int | None
+    retries: int
     queue: tuple[tuple[str, ...], ...]
 
     def jobs(self) -> list[Job]:
         line = bash_line(self.command)
         return [
-            Job(number, Path(self._fill(self.log, number)), self._fill(line, number))
+            Job(number, Path(self.fill(self.log, str(number))), self.fill(line, str(number)))
             for number in range(self.first, self.last + 1)
         ]
 
-    def _fill(self, text: str, number: int) -> str:
-        return text if self.name is None else text.replace(self.name, str(number))
+    def fill(self, text: str, number: str) -> str:
+        """The text with a job's number in place of `JOB`."""
+        return text if self.name is None else text.replace(self.name, number)
 
     @property
     def title(self) -> str:
@@ -75,8 +81,11 @@ class Request:
         return stem if self.name is None else stem.replace(self.name, "").strip("._-") or stem
 
 
-def parse_request(arguments: Sequence[str]) -> Request:
+def parse_request(arguments: Sequence[str], any_option: bool = False) -> Request:
     """Parse a runner's arguments.
+
+    Args:
+        any_option: take options that are not known, with a value each, for the queue's.
 
     Raises:
         SerError: an unknown option, a value that is no number, a bad job range, or no command.
@@ -90,10 +99,10 @@ def parse_request(arguments: Sequence[str]) -> Request:
         option, equals, value = word.partition("=")
         if option == "-tc":
             option = "--max-jobs-run"
-        if option in ("--num-threads", "--gpu", "--max-jobs-run"):
+        if option in ("--num-threads", "--gpu", "--max-jobs-run", "--retries"):
             if not equals:
                 value = rest[1] if len(rest) > 1 else ""
-            least = 0 if option == "--gpu" else 1
+            least = 0 if option in ("--gpu", "--retries") else 1
             if not value.isdecimal() or int(value) < least:
                 raise SerError(f"{word} takes a number, at least {least}, not '{value}'")
             # Given twice (in cmd.sh and by a script), the smaller limit holds, as in Kaldi; otherwise the later word.
@@ -101,8 +110,8 @@ def parse_request(arguments: Sequence[str]) -> Request:
             numbers[option] = min(int(value), numbers[option]) if smaller else int(value)
             del rest[: 1 if equals else 2]
         elif word.startswith("-"):
-            taken = 0 if equals else _IGNORED.get(option, -1)
-            if option not in _IGNORED:
+            taken = 0 if equals else _IGNORED.get(option, 1)
+            if option not in _IGNORED and not any_option:
                 raise SerError(f"unknown option {word}; see --help")
             if len(rest) <= taken:
                 raise SerError(f"{word} needs a value")
@@ -125,7 +134,8 @@ def parse_request(arguments: Sequence[str]) -> Request:
         raise SerError(f"{last - first + 1} jobs would write one log, {rest[0]}; put {name} in its name")
     return Request(
         name, first, last, rest[0], tuple(rest[1:]),
-        numbers.get("--num-threads"), numbers.get("--gpu", 0), numbers.get("--max-jobs-run"), tuple(queue),
+        numbers.get("--num-threads"), numbers.get("--gpu", 0), numbers.get("--max-jobs-run"),
+        numbers.get("--retries", 0), tuple(queue),
     )
 
 
@@ -140,6 +150,11 @@ def bash_line(command: Sequence[str]) -> str:
     return " ".join(
         word if re.fullmatch(r"\S+", word) else f"'{word}'" if '"' in word else f'"{word}"' for word in command
     )
+
+
+def log_header(job: Job) -> str:
+    """What a log begins with: the command."""
+    return "# " + job.line.replace("\n", "\n# ") + "\n"
 
 
 def last_lines(log: Path, most: int = 10) -> list[str]:
@@ -194,7 +209,7 @@ class Monitor:
         self._running: dict[int, _Log] = {}
         self._finished: list[_Log] = []
         self._start = time.monotonic()
-        self._looked = self._start
+        self._next_look = self._start + _LOOK_EVERY_SECONDS
         self._shown = self._start - _LINE_EVERY_SECONDS + _QUIET_SECONDS
         self._terminal = sys.stderr.isatty()
         self._drawn = False
@@ -210,11 +225,11 @@ class Monitor:
 
     def look(self) -> None:
         now = time.monotonic()
-        if now - self._looked < _LOOK_EVERY_SECONDS:
+        if now < self._next_look:
             return
-        self._looked = now
         for number in self._running:
             self._relay(number)
+        self._next_look = now + max(_LOOK_EVERY_SECONDS, (time.monotonic() - now) / _LOOK_SHARE)
         if self._terminal and now - self._start >= _QUIET_SECONDS:
             width = shutil.get_terminal_size().columns - 1
             print(f"\r\033[K{self._status(now)[:width]}", end="", file=sys.stderr, flush=True)
@@ -258,6 +273,51 @@ class Monitor:
             return max([0.0, *(log.ends_at - now for log in running if log.ends_at)])
         share = (len(self._finished) + sum(log.done / log.total for log in running if log.total)) / self._number_of_jobs
         return (now - self._start) * (1 - share) / share if share else None
+
+
+class Failures:
+    """The failed jobs of a request: says so as they fail, and at the end names them all.
+
+    Args:
+        program: the runner's name, for messages.
+    """
+
+    def __init__(self, program: str, request: Request, monitor: Monitor) -> None:
+        self._program, self._request, self._monitor = program, request, monitor
+        self._failed: list[Job] = []
+        self._tries: Counter[int] = Counter()
+
+    def tries(self, job: Job) -> int:
+        """How often a job has failed so far."""
+        return self._tries[job.number]
+
+    def add(self, job: Job, what: str) -> bool:
+        """Take note of a failure, such as 'failed with code 1'; whether the job is to be run again."""
+        self._tries[job.number] += 1
+        again = self._tries[job.number] <= self._request.retries
+        if not again:
+            self._failed.append(job)
+        if again or len(self._failed) <= _SHOWN_FAILURES:
+            which = f"job {job.number}" if self._request.last > self._request.first else self._request.title
+            then = f"; try {self._tries[job.number] + 1} of {self._request.retries + 1} follows" if again else ""
+            tail = "".join(f"\n  | {line}" for line in last_lines(job.log))
+            self._monitor.say(f"{self._program}: {which} {what}, log {job.log}{then}{tail}")
+        return again
+
+    def check(self) -> None:
+        """
+        Raises:
+            SerError: jobs have failed.
+        """
+        failed = sorted(self._failed, key=lambda job: job.number)
+        if not failed:
+            return
+        total = self._request.last - self._request.first + 1
+        if total == 1:
+            raise SerError(f"{self._request.title} failed; log {failed[0].log}")
+        numbers = " ".join(str(job.number) for job in failed)
+        logs = " ".join(str(job.log) for job in failed[:10]) + (" …" if len(failed) > 10 else "")
+        raise SerError(f"{len(failed)} of {total} jobs failed: {numbers}; logs {logs}")
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,82 @@
+"""Processes that end together: what a job runner needs so that nothing which it started outlives it.
+
+Standard library only, as all of the runners.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+class Stopped(BaseException):
+    """A signal asks the runner to stop; its argument is the signal's number."""
+
+
+def die_with_parent(parent: int, number: int) -> None:
+    """Have the kernel send this process a signal when its parent ends (Linux; elsewhere nothing)."""
+    if _LIBC is None:
+        return
+    _LIBC.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before we asked
+        os.kill(os.getpid(), number)
+
+
+def start_guard(end: Callable[[set[int]], None]) -> int:
+    """Fork a process that outlives this one by a moment and ends the jobs that it leaves behind, even after SIGKILL.
+
+    Args:
+        end: ends jobs, given their ids.
+
+    Returns:
+        The write end of a pipe: '+ID\\n' tells the guard of a job, '-ID\\n' that it is done. The end of this process
+        closes the pipe.
+    """
+    reading, writing = os.pipe()
+    if os.fork():
+        os.close(reading)
+        return writing
+    os.setsid()  # Ctrl-C on the terminal is not for the guard
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):  # who reads our output must not wait for the guard
+        os.dup2(null, descriptor)
+    os.close(writing)
+    jobs: set[int] = set()
+    with open(reading) as messages:
+        for message in messages:
+            job = int(message[1:])
+            if message[0] == "+":
+                jobs.add(job)
+            else:
+                jobs.discard(job)
+    end(jobs)
+    os._exit(0)
+
+
+def run_until_stopped(run: Callable[[], None], stop: Callable[[signal.Signals], None]) -> None:
+    """Call `run`; on SIGINT, SIGTERM or SIGHUP call `stop`, then end by that signal.
+
+    In `run` the signal is a `Stopped`, raised wherever it happens to be. A signal that is ignored (nohup) stays so.
+    """
+
+    def handle(number: int, _frame: object) -> None:
+        for other in handled:
+            signal.signal(other, signal.SIG_IGN)  # stopping is under way
+        raise Stopped(number)
+
+    handled = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
+    for number in handled:
+        signal.signal(number, handle)
+    try:
+        run()
+    except Stopped as stopped:
+        number = signal.Signals(stopped.args[0])
+        stop(number)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)  # so that a calling shell knows what happened, and stops too

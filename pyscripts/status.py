@@ -1,0 +1,39 @@
+#!/usr/bin/env python3
+"""Show what is finished, running, waiting, failed and missing in experiment folders, with log paths.
+
+A run is missing if an array was to make it (exp/log/*.commands, or the jobs of local/run_grid.sh) and nothing is there.
+It is failed if its job has ended with an error, was stopped, or is gone without a word.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+from ser.errors import SerError, run_main
+from ser.status import STATES, find_runs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", type=Path, nargs="+", metavar="exp", help="experiment folder, such as egs/mini/exp")
+    parser.add_argument("--only", nargs="+", choices=STATES, metavar="STATE",
+                        help=f"show runs in these states only: {', '.join(STATES)}")
+    args = parser.parse_args()
+    for folder in args.folders:
+        if not folder.is_dir():
+            raise SerError(f"{folder}: no such folder")
+        runs = find_runs(folder)
+        shown = [run for run in runs if not args.only or run.state in args.only]
+        width = max((len(run.name) for run in shown), default=0)
+        for run in shown:
+            log = f"  {run.log}" if run.log is not None else ""
+            print(f"{run.state:8}  {run.name:{width}}  {run.detail}{log}".rstrip())
+        counts = Counter(run.state for run in runs)
+        said = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+        print(f"{folder}: {len(runs)} runs{': ' if said else ''}{said}")
+
+
+if __name__ == "__main__":
+    run_main(main)
