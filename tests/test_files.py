@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,18 @@ def test_a_killed_writer_leaves_nothing_that_looks_finished_and_the_next_one_cle
         mine.write_text("mine")
         write_text(tmp_path / "table", "whole\n")
     assert sorted(os.listdir(tmp_path)) == ["other", "table"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_a_zombie_is_no_writer(tmp_path: Path) -> None:
+    """A killed process whose parent never asks after it keeps its number for ever."""
+    ended = subprocess.Popen(["true"])
+    while Path(f"/proc/{ended.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+    (tmp_path / f".ark.{socket.gethostname()}-{ended.pid}-x.tmp").write_text("half")
+    write_text(tmp_path / "table", "whole\n")
+    assert os.listdir(tmp_path) == ["table"]
+    ended.wait()
 
 
 def test_files_have_the_users_permissions(tmp_path: Path) -> None:

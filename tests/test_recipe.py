@@ -22,7 +22,7 @@ STAGES = range(6)
 def command(work: Path, *options: str) -> list[str]:
     """The mini recipe with a training short enough for a test; the network and every stage are the real ones."""
     config = work.parent / "train.yaml"
-    config.write_text("epochs: 2\nbatch_size: 64\ncrop: 80\nprecise_bn: 1\nprecision: fp32\n")
+    config.write_text("epochs: 2\nbatch_size: 64\ncrop: 80\nprecise_bn: 1\n")
     return [str(ROOT / "run.sh"), "--work-dir", str(work), "--config", str(config), "--nj", "2", *options]
 
 

@@ -51,11 +51,12 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
 def _is_running(process: int) -> bool:
     try:
         os.kill(process, 0)
+        # A zombie has ended, and waits for a parent that may never ask; only Linux has the file.
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's
+    except (PermissionError, FileNotFoundError):  # somebody else's; no such file system
         return True
-    return True
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
