@@ -52,7 +52,7 @@ def seconds(work: Callable[[], object], repeat: int) -> float:
 
 
 def process(step: FeatureStep, data: Path) -> None:
-    with ArkWriter(data / f"{step.stem}.ark", data / f"{step.stem}.scp") as writer:
+    with ArkWriter(data / f"{step.stem}.ark", data / f"{step.stem}.index") as writer:
         step.process(data, writer, Summary())
 
 
@@ -67,7 +67,7 @@ def three_steps(data: Path, repeat: int) -> list[float]:
     for step, table in steps:
         times.append(seconds(lambda step=step: process(step, data), repeat))
         if table:
-            os.replace(data / f"{step.stem}.scp", data / table)
+            os.replace(data / f"{step.stem}.index", data / table)
     return times
 
 
