@@ -8,10 +8,12 @@ checkpoint on the same features, is left as it is. Utterances without features o
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 
 from ser.checkpoint import load_model
 from ser.datadir import DataDir
@@ -19,6 +21,7 @@ from ser.errors import SerError, run_main
 from ser.evaluation import log_posteriors
 from ser.files import Marker, fingerprint
 from ser.labels import Labels
+from ser.options import TrainOptions
 from ser.scoring import check_complete, score_folder, write_score
 from ser.store import FeatureStore, features_digest, front_end
 from ser.training import FINISHED, pick_device
@@ -49,10 +52,15 @@ def main() -> None:
         raise SerError(f"{args.run}: its training has not finished; run.sh --stage 3 finishes it (--allow-unfinished)")
     best = args.run / "best.pt"
     model, checkpoint = load_model(best, device)
+    # Of the training as it ended: best.pt may be older, from before it was continued for more epochs.
+    config_path = args.run / "config.yaml"
+    config = yaml.safe_load(config_path.read_text(encoding="utf-8"))
+    options = {name: config[name] for name in ("scheme", *(field.name for field in fields(TrainOptions)))}
     classes = checkpoint["classes"]
     for name, folder in args.tests:
         outputs = [score_folder(args.run, name) / file for file in ("predictions.tsv", "score.json")]
-        digest = fingerprint(best, features_digest([folder]), folder / "utt2emo", folder / "utt2spk", device.type)
+        tables = (folder / "utt2emo", folder / "utt2spk")
+        digest = fingerprint(best, config_path, features_digest([folder]), *tables, device.type)
         marker = Marker(outputs[0].parent / ".done", digest)
         if marker.is_current():
             print(f"{outputs[1]} is up to date", flush=True)
@@ -73,7 +81,8 @@ def main() -> None:
         record = write_score(
             args.run, name, store.utterances, [speakers[u] for u in store.utterances],
             [classes[index] for index in labels.indices], posteriors, classes,
-            {"path": best, **{name: checkpoint[name] for name in ("epoch", "dev_weighted_f1", "options", "front_end")}},
+            {"path": best, "options": options,
+             **{name: checkpoint[name] for name in ("epoch", "dev_weighted_f1", "front_end")}},
         )
         marker.write(outputs)
         print(

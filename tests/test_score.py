@@ -46,6 +46,17 @@ def test_writes_predictions_of_every_utterance(trained: Path, run: Path, shell) 
     assert (run / "score_test" / "score.json").stat().st_mtime_ns == before
 
 
+def test_a_continued_training_is_scored_as_what_it_became(trained: Path, run: Path, shell) -> None:
+    """Whether or not a later epoch was better, the score is of a training of two epochs."""
+    line = f"pyscripts/score.py --run {run} --device cpu --tests test={trained}/dev"
+    shell(line)
+    assert read_score(run / "score_test").record["checkpoint"]["options"]["epochs"] == 1
+    options = TrainOptions(2, 16, 0.001, 30, "pad", 1, "fp32")
+    Trainer([str(trained / "train")], str(trained / "dev"), run, options, "none", 0, torch.device("cpu")).run()
+    shell(line)
+    assert read_score(run / "score_test").record["checkpoint"]["options"]["epochs"] == 2
+
+
 def test_a_missing_utterance_is_an_error(trained: Path, run: Path, tmp_path: Path, shell) -> None:
     test = Path(shutil.copytree(trained / "dev", tmp_path / "dev"))
     for name in ("feats.scp", "utt2num_frames"):

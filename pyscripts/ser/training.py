@@ -155,7 +155,6 @@ class Trainer:
             state["epoch"] = epoch
             shared = {
                 "model": model.state_dict(), "classes": list(labels.classes), "front_end": self.front_end,
-                "options": {"scheme": self.scheme, **asdict(self.options), "precision": self.precision},
                 "digest": digest, "epoch": epoch, "dev_weighted_f1": dev_f1,
             }
             if dev_f1 > state["best_f1"]:
