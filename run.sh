@@ -6,6 +6,7 @@
 #   ./run.sh                                              everything, on a corpus it synthesises itself
 #   ./run.sh --recipe ravdess --corpus-dir DIR --musan-dir DIR
 #   ./run.sh --recipe ravdess --stage 3 --scheme n+se-cp  one scheme, from training on
+#   ./run.sh --recipe voxceleb --corpus-dir DIR --musan-dir DIR    a speaker model, for --init
 #
 # Stages; each is skipped where its outputs are there and current, so an interrupted command is simply given again
 #   0  lists of utterances, speakers and emotions; speakers of train, dev and test are disjoint
@@ -14,13 +15,15 @@
 #   3  training: every scheme, fold and seed asked for
 #   4  scores on the clean and noisy test sets
 #   5  tables and figures of everything scored so far
+# Recipes that train speaker models (librispeech, voxceleb) do likewise: dev has recordings of the training speakers, a
+# noisy copy has noise or music at an SNR drawn for each utterance, and stage 4 writes x-vectors and scores trials.
 #
 # Options
 #   --recipe NAME          folder of egs/ (default: mini)
 #   --stage N              first stage (default: 0)
 #   --stop-stage N         last stage (default: 5)
 #   --scheme "S …"         CopyPaste schemes: none, se-cp, n-cp, n+se-cp (default: all four; mini: none n+se-cp)
-#   --train-data D         clean, or clean+noise: with the noisy copies (default: clean)
+#   --train-data D         clean, or clean+noise: with the noisy copies (default: clean; speaker models: clean+noise)
 #   --init I               random, or the folder of a pre-trained model (default: random)
 #   --seeds "N …"          a training for each (default: 0)
 #   --folds "K …"          folds of the recipe to train and score, where it has folds (default: all)
@@ -32,8 +35,10 @@
 #   --cmn C                mean normalisation: sliding, utterance or none (default: sliding)
 #   --copy-vad V           frames kept of a noisy copy: those of the clean recording's VAD, or its own (default: clean)
 #   --nj N                 parallel jobs of feature extraction (default: cores of this machine)
-#   --ngpu N               GPUs of a training, 0 or 1 (default: 1 if this machine has one)
-#   --train-threads N      CPU threads of a training without GPU (default: 4, or all cores if they are fewer)
+#   --ngpu N               GPUs of a training, on each of its nodes (default: 1 if this machine has one)
+#   --num-nodes N          nodes of a training, under Slurm; each batch is shared out to all processes (default: 1)
+#   --num-processes N      processes of a training without GPU, on each of its nodes (default: 1)
+#   --train-threads N      CPU threads of a process of a training without GPU (default: 4, or its share of the cores)
 #   --commands FILE        run nothing; write the command of every run, training and scores, as a line of FILE
 # shellcheck disable=SC2154 # a recipe's variables
 set -euo pipefail
@@ -61,7 +66,7 @@ fi
 
 stage=0
 stop_stage=5
-train_data=clean
+train_data=
 init=random
 seeds=0
 RECIPE_FOLDS=$folds RECIPE_MUSAN_DIR=$musan_dir # what the options may override
@@ -72,6 +77,8 @@ cmn=sliding
 copy_vad=clean
 nj=$(getconf _NPROCESSORS_ONLN)
 ngpu=
+num_nodes=1
+num_processes=1
 train_threads=
 commands=
 
@@ -85,22 +92,17 @@ commands=
 [ "$stage" -le "$stop_stage" ] || die "--stage $stage comes after --stop-stage $stop_stage: nothing to do"
 [[ $nj =~ ^[1-9][0-9]*$ ]] || die "--nj takes a number from 1, not '$nj'"
 [[ $cmn =~ ^(sliding|utterance|none)$ ]] || die "--cmn is sliding, utterance or none, not '$cmn'"
-[ -n "$scheme" ] && [ -n "$seeds" ] || die "--scheme and --seeds cannot be empty"
-for word in $scheme; do
-  [[ $word =~ ^(none|se-cp|n-cp|n\+se-cp)$ ]] || die "--scheme: '$word' is none of none, se-cp, n-cp, n+se-cp"
-done
+[ -n "$seeds" ] || die "--seeds cannot be empty"
 for word in $seeds; do
   [[ $word =~ ^(0|[1-9][0-9]*)$ ]] || die "--seeds takes whole numbers, not '$word'"
 done
-for list in "$scheme" "$seeds" "$folds"; do
-  twice=$(tr ' ' '\n' <<< "$list" | sort | uniq -d)
-  [ -z "$twice" ] || die "'$twice' is given twice in '$list'"
-done
+no_word_twice "$seeds"
+no_word_twice "$folds"
 [ -z "$RECIPE_FOLDS" ] || [ -n "$folds" ] || die "--folds cannot be empty: $recipe has $RECIPE_FOLDS"
 for word in $folds; do
   [[ " $RECIPE_FOLDS " = *" $word "* ]] || die "--folds: $recipe has ${RECIPE_FOLDS:-no folds}, not '$word'"
 done
-[[ $train_data =~ ^clean(\+noise)?$ ]] || die "--train-data is clean or clean+noise, not '$train_data'"
+[[ $train_data =~ ^(clean(\+noise)?)?$ ]] || die "--train-data is clean or clean+noise, not '$train_data'"
 [[ $copy_vad =~ ^(clean|own)$ ]] || die "--copy-vad is clean or own, not '$copy_vad'"
 set_training_device
 
@@ -135,62 +137,26 @@ work_dir=$(absolute "${work_dir:-$recipe_dir}")
 mkdir -p "$work_dir" || die "--work-dir $work_dir: cannot make that folder"
 cd "$work_dir"
 
-split_dirs=(data)
-base_train=train base_test=test base_sets=(train dev test)
-if [ -n "$RECIPE_FOLDS" ]; then
-  # Folds share every recording, so features are made once, of all of them.
-  split_dirs=()
-  for fold in $folds; do split_dirs+=("data/fold$fold"); done
-  base_train=all base_test=all base_sets=(all)
-fi
-copies=()
-for kind in noise music; do for snr in 10 5 0; do copies+=("train_${kind}_snr$snr"); done; done
-noisy_tests=(test_snr10 test_snr0)
+# What tasks do their own way: check_lists, make_features, make_copies, prepare_training, runs, train_command,
+# score_command and report.
+# shellcheck source=/dev/null
+. "$SER_ROOT/local/task_$task.sh"
 
 started=$SECONDS
 begin() { stage_started=$SECONDS; echo "$(date +%T) stage $1: $2"; }
 finish() { echo "$(date +%T) stage $1 done in $((SECONDS - stage_started)) s"; }
 runs_stage() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
+features() { # <set>
+  guarded make_mfcc.sh --nj "$nj" --cmd "$train_cmd" --mfcc-config "$mfcc_config" "data/$1"
+  guarded compute_vad.sh --nj "$nj" --cmd "$train_cmd" "data/$1"
+  voiced "$1"
+}
 voiced() { guarded prepare_feats.sh --nj "$nj" --cmd "$train_cmd" --cmn "$cmn" "data/$1" "data/$1_voiced"; }
-# in_folds <features> <set> <suffix> <name>: in every fold, the features of the set's utterances (ids with the suffix).
-in_folds() {
-  local fold dir wanted found
-  [ -n "$RECIPE_FOLDS" ] || return 0
-  for fold in $folds; do
-    dir=data/fold$fold
-    awk -v suffix="$3" '{ print $1 suffix }' "$dir/$2/utt2spk" |
-      subset_data_dir.sh --utt-list /dev/stdin "data/$1" "$dir/$4" > /dev/null
-    wanted=$(wc -l < "$dir/$2/utt2spk") found=$(wc -l < "$dir/$4/utt2spk")
-    [ "$wanted" = "$found" ] || echo "$dir/$4: $((wanted - found)) of $wanted utterances have no features (see above)"
-  done
-}
-
-# The runs asked for: a line "<run directory> <its data directory> <scheme> <seed>" each.
-runs() {
-  local s dir seed
-  for s in $scheme; do
-    for dir in "${split_dirs[@]}"; do
-      for seed in $seeds; do
-        echo "exp/${train_data}_${s}_$init_name${dir#data}/seed$seed $dir $s $seed"
-      done
-    done
-  done
-}
-# Of one run, given what `runs` says of it.
-train_command() {
-  local copy train=("$2/train_voiced")
-  if [ "$train_data" = clean+noise ]; then
-    for copy in "${copies[@]}"; do train+=("$2/${copy}_voiced"); done
-  fi
-  words "$SER_ROOT/pyscripts/train.py" --train "${train[@]}" --dev "$2/dev_voiced" --scheme "$3" --seed "$4" \
-    --init "$init" ${configs[@]+"${configs[@]}"} --device "$device" --out "$1"
-}
-score_command() {
-  local test tests=(test="$2/test_voiced")
-  for test in "${noisy_tests[@]}"; do tests+=("$test=$2/${test}_voiced"); done
-  words "$SER_ROOT/pyscripts/score.py" --device "$device" --tests "${tests[@]}" --run "$1"
-}
 words() { printf '%q ' "$@"; echo; }
+train() { # <run directory> <seed> <its data, and what else the task wants>
+  words ${launcher[@]+"${launcher[@]}"} "$SER_ROOT/pyscripts/train.py" "${@:3}" --seed "$2" --init "$init" \
+    ${configs[@]+"${configs[@]}"} --device "$device" --out "$1"
+}
 
 if [ -n "$commands" ]; then
   # shellcheck disable=SC2086  # several words
@@ -206,27 +172,13 @@ if runs_stage 0; then
   [ -z "$corpus_dir" ] || options+=(--corpus-dir "$corpus_dir")
   for name in $data_options; do options+=("--${name//_/-}" "${!name}"); done
   guarded "$recipe_dir/local/data.sh" "${options[@]}" data
-  lists=()
-  for dir in "${split_dirs[@]}"; do
-    for set in train dev test; do
-      validate_data_dir.sh --no-feats --emotions "$emotions" "$dir/$set" > /dev/null
-    done
-    "$SER_ROOT/pyscripts/data_dir.py" check-disjoint "$dir/train" "$dir/dev" "$dir/test" > /dev/null
-    lists+=("$dir/train" "$dir/dev" "$dir/test")
-  done
-  "$SER_ROOT/pyscripts/data_dir.py" class-counts --emotions "$emotions" --all-in train "${lists[@]}"
-  echo "no speaker is in two of train, dev and test"
+  check_lists
   finish 0
 fi
 
 if runs_stage 1; then
   begin 1 "MFCC, VAD, normalisation, voiced frames"
-  for set in "${base_sets[@]}"; do
-    guarded make_mfcc.sh --nj "$nj" --cmd "$train_cmd" --mfcc-config "$mfcc_config" "data/$set"
-    guarded compute_vad.sh --nj "$nj" --cmd "$train_cmd" "data/$set"
-    voiced "$set"
-  done
-  for set in train dev test; do in_folds all_voiced "$set" '' "${set}_voiced"; done
+  make_features
   finish 1
 fi
 
@@ -234,25 +186,11 @@ if runs_stage 2; then
   begin 2 "noisy copies"
   [ -n "$musan_dir" ] || die "--musan-dir: name a folder with MUSAN (fetched there if the folder does not exist)"
   guarded "$SER_ROOT/local/prepare_musan.sh" "$musan_dir" data/noise
-  for copy in "${copies[@]}" "${noisy_tests[@]}"; do
-    snr=${copy##*snr}
-    case $copy in
-      train_*) from=$base_train set=train kind=${copy#train_} list=${kind%_snr*}_train suffix=${kind//_/-} ;;
-      test_*) from=$base_test set=test list=noise_test suffix='' ;;
-    esac
-    own_vad=false
-    if [ "$copy_vad" = own ]; then own_vad=true; fi
-    guarded augment_data_dir.sh --snr "$snr" --suffix "$suffix" --own-vad "$own_vad" \
-      "data/$from" "data/noise/$list.scp" "data/$copy"
-    guarded make_mfcc.sh --nj "$nj" --cmd "$train_cmd" --mfcc-config "$mfcc_config" "data/$copy"
-    if [ "$copy_vad" = own ]; then guarded compute_vad.sh --nj "$nj" --cmd "$train_cmd" "data/$copy"; fi
-    voiced "$copy"
-    in_folds "${copy}_voiced" "$set" "${suffix:+-$suffix}" "${copy}_voiced"
-  done
+  make_copies
   finish 2
 fi
 
-# array <name> <function>: run the command that the function prints of each run as an array of jobs.
+# array <name> <function> <options of the runner>: run the command that the function prints of each run as an array of jobs.
 array() {
   local commands name
   # shellcheck disable=SC2086  # several words
@@ -262,24 +200,25 @@ array() {
   mkdir -p exp/log
   echo "$commands" > "$name.$$.tmp" && mv "$name.$$.tmp" "$name.commands"
   awk -v name="$name" '{ print "  job " NR ", " name "." NR ".log: " $NF }' "$name.commands"
-  guarded run_commands.sh --cmd "$cuda_cmd $cuda_options" "$name.commands" "$name.JOB.log"
+  guarded run_commands.sh --cmd "$cuda_cmd $3" "$name.commands" "$name.JOB.log"
 }
 
 if runs_stage 3; then
   begin 3 "training on $device, $train_data data"
-  array "train_${train_data}_$init_name" train_command
+  prepare_training
+  array "train_${train_data}_$init_name" train_command "$train_options"
   finish 3
 fi
 
 if runs_stage 4; then
-  begin 4 "scores on test, ${noisy_tests[*]}"
-  array "score_${train_data}_$init_name" score_command
+  begin 4 "scores on the test sets"
+  array "score_${train_data}_$init_name" score_command "$score_options"
   finish 4
 fi
 
 if runs_stage 5; then
   begin 5 "tables"
-  "$SER_ROOT/pyscripts/report.py" --exp-dir exp --recipe "$recipe"
+  report
   finish 5
 fi
 echo "$(date +%T) done in $((SECONDS - started)) s"

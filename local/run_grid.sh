@@ -56,6 +56,8 @@ for number in "$stage" "$stop_stage"; do
   [[ $number =~ ^[0-9]+$ ]] || die "--stage and --stop-stage take whole numbers, not '$number'"
 done
 [ -n "$scheme" ] && [ -n "$train_data" ] && [ -n "$seeds" ] || die "--scheme, --train-data and --seeds cannot be empty"
+[[ $ngpu =~ ^[01]?$ ]] || die "--ngpu is 0 or 1: of so many trainings each uses one GPU, and they run side by side"
+num_nodes=1 num_processes=1
 set_training_device
 inits=(random)
 case $init in '' | random) ;; *) inits+=("$init") ;; esac
@@ -134,7 +136,7 @@ if runs_stage 3; then
     "$SER_ROOT/pyscripts/grid.py" list --jobs "$array/jobs" ${waiting[@]+"${waiting[@]}"} "${ready[@]}"
     if [ -s "$array/jobs" ]; then
       echo "  logs: $array/run.<job>.log"
-      guarded run_commands.sh --cmd "$cuda_cmd $cuda_options" "$array/jobs" "$array/run.JOB.log" || true
+      guarded run_commands.sh --cmd "$cuda_cmd $train_options" "$array/jobs" "$array/run.JOB.log" || true
       "$SER_ROOT/pyscripts/grid.py" failures "$array/jobs" --log "$array/run.JOB.log" || failed+=("runs, see above")
     else
       rm -r "$array"

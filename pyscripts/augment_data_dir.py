@@ -20,12 +20,36 @@ from ser.datadir import SPEAKER_TABLES, TABLES, DataDir, spk2utt, validate
 from ser.errors import SerError, run_main
 from ser.files import Marker, atomic_path, file_identity, fingerprint, write_text
 from ser.frontend import MfccOptions, read_conf
-from ser.noise import NoiseReader, draw_noise, mix, parse_snr, read_noise_list, read_utt2noise
+from ser.noise import NoiseReader, draw_condition, draw_noise, mix, parse_snr, read_noise_list, read_utt2noise
 from ser.progress import progress
 from ser.tables import write_table
 
 # What is made of the audio is not copied, but for the VAD, which is right for the speech in the mix.
 OF_CLEAN_AUDIO = ("feats.scp", "utt2num_frames", "cmvn.scp", "utt2noise")
+
+
+def parse_snrs(text: str) -> list[float]:
+    """The SNRs in dB of a blank-separated list. Raises SerError for none, one that is no number, one given twice."""
+    snrs = [parse_snr(word, "--snr") for word in text.split() or [text]]
+    if len(set(snrs)) < len(snrs):
+        raise SerError(f"--snr {text!r}: an SNR is given twice, but all are equally likely")
+    return snrs
+
+
+def read_noise_lists(text: str) -> dict[str, dict[str, str]]:
+    """Read the noise lists of a blank-separated list of them, by their names, which are the files' without extension.
+
+    Raises:
+        SerError: none is named, two have the same name, or as `read_noise_list`.
+    """
+    lists: dict[str, dict[str, str]] = {}
+    for path in map(Path, text.split()):
+        if path.stem in lists:
+            raise SerError(f"{path}: another noise list is called {path.stem} too; rename one of them")
+        lists[path.stem] = read_noise_list(path)
+    if not lists:
+        raise SerError("no noise list named")
+    return lists
 
 
 def durations(data: DataDir) -> dict[str, float]:
@@ -142,7 +166,7 @@ def write_wavs(out_dir: Path, folder: Path, rate: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--snr", default="10", metavar="DB")
+    parser.add_argument("--snr", default="10", metavar="DB", help="one or, blank-separated, several")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--suffix", default="", help="append -SUFFIX to utterance ids; without it they stay")
     parser.add_argument("--own-vad", choices=("true", "false"), default="false",
@@ -151,10 +175,11 @@ def main() -> None:
     parser.add_argument("--mfcc-config", type=Path, metavar="FILE", help="whose sampling rate --write-wav mixes at",
                         default=Path(__file__).resolve().parent.parent / "conf" / "mfcc_8k.conf")
     parser.add_argument("data_dir", type=Path, metavar="data")
-    parser.add_argument("noise_list", type=Path, metavar="noise-list", help="lines '<noise id> <audio file>'")
+    parser.add_argument("noise_lists", metavar="noise-list",
+                        help="lines '<noise id> <audio file>'; one list or, blank-separated, several")
     parser.add_argument("out_dir", type=Path, metavar="out-data")
     arguments = parser.parse_args()
-    snr = parse_snr(arguments.snr, "--snr")
+    snrs = parse_snrs(arguments.snr)
     if not re.fullmatch(r"[\w.-]*", arguments.suffix, re.ASCII):
         raise SerError(f"--suffix {arguments.suffix!r}: letters, digits, '.', '_' and '-' only")
     suffix = f"-{arguments.suffix}" if arguments.suffix else ""
@@ -170,28 +195,30 @@ def main() -> None:
     if suffix and (taken := [utterance for utterance in data.utterances if utterance + suffix in known]):
         raise SerError(f"{data.path}: {taken[0]}{suffix} is there already; choose another --suffix")
 
-    noises = read_noise_list(arguments.noise_list)
+    lists = read_noise_lists(arguments.noise_lists)
     marker = Marker(out_dir / ".augment_data_dir.done", fingerprint(
-        *(arguments.data_dir / name for name in TABLES if name not in OF_CLEAN_AUDIO), arguments.noise_list,
-        *(file_identity(path) for path in noises.values()), snr, arguments.seed, suffix, arguments.own_vad,
+        *(arguments.data_dir / name for name in TABLES if name not in OF_CLEAN_AUDIO), lists,
+        *(file_identity(path) for noises in lists.values() for path in noises.values()),
+        snrs, arguments.seed, suffix, arguments.own_vad,
     ))
     copy = copied_tables(data, suffix, arguments.own_vad == "true")
     if marker.is_current() and is_whole(out_dir, ("utt2noise", *copy)):
         print(f"{out_dir}: noisy copy of {data.path} is up to date")
     else:
         seconds = durations(data)
-        specs = {
-            utterance + suffix: draw_noise(
-                noises, utterance, seconds[utterance], snr, arguments.noise_list.stem, arguments.seed
+        specs = {}
+        for utterance in progress(data.utterances, len(data.utterances), "drawing noise"):
+            name, snr = draw_condition(lists, snrs, utterance, arguments.seed)
+            specs[utterance + suffix] = draw_noise(
+                lists[name], utterance, seconds[utterance], snr, name, arguments.seed
             )
-            for utterance in progress(data.utterances, len(data.utterances), "drawing noise")
-        }
         marker.clear()
         write_copy(out_dir, {"utt2noise": specs, **copy})
         marker.write(())
         files = len({spec.path for spec in specs.values()})
         vad = "the clean recordings' VAD" if "vad.scp" in copy else "no VAD yet"
-        print(f"{out_dir}: {len(specs)} utterances of {data.path} at {snr:g} dB, {files} noise files used, {vad}")
+        levels = ", ".join(f"{snr:g}" for snr in snrs)
+        print(f"{out_dir}: {len(specs)} utterances of {data.path} at {levels} dB, {files} noise files used, {vad}")
     if arguments.write_wav is not None:
         write_wavs(out_dir, arguments.write_wav, read_conf(arguments.mfcc_config, MfccOptions).rate)
 

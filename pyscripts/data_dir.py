@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 from ser import datadir
 from ser.datadir import DataDir
 from ser.errors import SerError, run_main
+from ser.files import write_text
 
 _NAMED = 20  # utterances named in the log; the rest is counted
 
@@ -85,15 +87,59 @@ def class_counts(args: argparse.Namespace) -> None:
         row = [of_class.get(label, 0) for label in labels]
         speakers = len(set(DataDir(data).table("utt2spk").values()))
         table.append([data, *map(str, (*row, sum(row), speakers))])
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for name, *numbers in table:
-        cells = [number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True)]
-        print("  ".join([name.ljust(widths[0]), *cells]))
+    _print_table(table)
     for data, of_class in zip(args.data, counts, strict=True):
         absent = [label for label in labels if not of_class.get(label)]
         if absent and Path(data).name == args.all_in:
             raise SerError(f"{data}/utt2emo: no utterance is {' or '.join(absent)}; a model cannot learn what it never "
                            "sees: complete the corpus, or name the classes that there are (--emotions)")
+
+
+def speaker_counts(args: argparse.Namespace) -> None:
+    table = [["", "utterances", "speakers", "fewest", "median", "most"]]
+    for data in args.data:
+        of_speaker = Counter(DataDir(data).table("utt2spk").values())
+        counts = sorted(of_speaker.values())
+        spread = (counts[0], counts[len(counts) // 2], counts[-1])  # utterances of a speaker
+        table.append([data, *map(str, (sum(counts), len(counts), *spread))])
+    _print_table(table)
+
+
+def filter_speakers(args: argparse.Namespace) -> None:
+    for option, value in (("--min-utts", args.min_utts), ("--min-frames", args.min_frames)):
+        if value < 1:
+            raise SerError(f"{option} {value}: at least 1")
+    data = DataDir(args.data)
+    speakers = set(DataDir(args.speakers_of).table("utt2spk").values()) if args.speakers_of else None
+    kept, why = datadir.filter_speakers(data, args.min_utts, args.min_frames, speakers)
+    utt2spk = data.table("utt2spk")
+    before, after = set(utt2spk.values()), {utt2spk[utt] for utt in kept}
+    if not kept:
+        raise SerError(f"{args.data}: none of its {len(before)} speakers has {args.min_utts} utterances of "
+                       f"{args.min_frames} frames; lower --min-utts or --min-frames")
+    datadir.subset(data.path, args.out, kept)
+    reasons = {
+        "speaker": f"utterances of speakers that are not in {args.speakers_of}",
+        "frames": f"utterances with under {args.min_frames} frames",
+        "utterances": f"utterances of speakers left with under {args.min_utts}",
+    }
+    listing = Path(args.out) / "dropped_utterances"
+    if why:
+        write_text(listing, "".join(f"{utt} {reason}\n" for utt, reason in sorted(why.items())))
+    else:
+        listing.unlink(missing_ok=True)
+    _name_dropped({text: [utt for utt in why if why[utt] == reason] for reason, text in reasons.items()})
+    _name_dropped({"speakers dropped": sorted(before - after)})
+    print(f"{args.out}: {_size(args.out)}; dropped {len(why)} utterances and {len(before - after)} speakers"
+          + (f" (named in {listing})" if why else ""))
+
+
+def _print_table(table: list[list[str]]) -> None:
+    """Print rows of a name and numbers, aligned."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for name, *numbers in table:
+        cells = [number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True)]
+        print("  ".join([name.ljust(widths[0]), *cells]))
 
 
 def _size(path: str) -> str:
@@ -173,6 +219,20 @@ def main() -> None:
     program.add_argument("--emotions", metavar='"A B…"', default="", help="show these even where there are none")
     program.add_argument("--all-in", metavar="NAME", help="an error if one is absent from a directory of this name")
     program.add_argument("data", nargs="+")
+
+    program = command(speaker_counts, "speaker-counts",
+                      "print how many utterances and speakers the directories have, and utterances of a speaker")
+    program.add_argument("data", nargs="+")
+
+    program = command(filter_speakers, "filter-speakers", "write the part of a directory whose speakers have enough "
+                      "data; what is dropped is listed, with the reason, in <out-data>/dropped_utterances")
+    program.add_argument("--min-utts", type=int, default=1, metavar="N",
+                         help="drop speakers with fewer utterances, not counting those that are too short (default 1)")
+    program.add_argument("--min-frames", type=int, default=1, metavar="F",
+                         help="drop utterances with fewer frames, by utt2num_frames (default 1)")
+    program.add_argument("--speakers-of", metavar="DIR", help="drop speakers that are not in this data directory")
+    program.add_argument("data")
+    program.add_argument("out", metavar="out-data")
 
     args = parser.parse_args()
     args.run(args)

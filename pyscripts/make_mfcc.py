@@ -2,21 +2,24 @@
 """MFCC of a data directory, Kaldi's numbers, one job at a time; steps/make_mfcc.sh runs the whole.
 
 Reads wav.scp (files of any rate that libsndfile reads, Kaldi pipes), segments and utt2noise, whose noise it mixes in
-while it works. Writes feats.scp, utt2num_frames, utt2dur, frame_shift and conf/mfcc.conf.
+while it works. Writes feats.scp, utt2num_frames, utt2dur, frame_shift and conf/mfcc.conf. Of several data directories
+that are copies of the same recordings each utterance is read once for all.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ser.arks import ArkWriter
-from ser.audio import AudioError, UtteranceReader, is_pipe, read_utterances
+from ser.audio import AudioError, UtteranceReader, Waveform, is_pipe, read_utterances
 from ser.errors import SerError, run_main
-from ser.featurejobs import FeatureStep, Summary, add_arguments, run_verb
+from ser.featurejobs import FeatureStep, Part, Summary, add_arguments, add_compress, run_verb
 from ser.files import file_identity, write_text
 from ser.frontend import MfccOptions, mfcc, read_conf
 from ser.noise import NoiseReader, NoiseSpec, mix, read_utt2noise
@@ -30,8 +33,8 @@ _NAMED_MISSING = 5
 class MakeMfcc(FeatureStep):
     name, stem, scp, what, mends_data = "make_mfcc", "raw_mfcc", "feats.scp", "MFCC", True
 
-    def __init__(self, config: Path, seed: int) -> None:
-        self.config, self.seed = config, seed
+    def __init__(self, config: Path, seed: int, compress: bool = False) -> None:
+        self.config, self.seed, self.compress = config, seed, compress
         self.mfcc = read_conf(config, MfccOptions)
         self.options = (self.mfcc, seed if self.mfcc.dither else None)
 
@@ -55,30 +58,54 @@ class MakeMfcc(FeatureStep):
         }
 
     def process(self, data: Path, writer: ArkWriter, summary: Summary) -> None:
-        options, noises = self.mfcc, _noises(data)
-        reader, noise_reader = UtteranceReader(data, options.rate, options.channel), NoiseReader(options.rate)
+        self.process_together([Part(data, writer, summary)])
+
+    def process_together(self, parts: Sequence[Part]) -> None:
+        # Copies of the same recordings go in step, so that an utterance is read once for all of them. The batches are
+        # each copy's own, so that its features are to the last bit those that it would get alone.
+        options = self.mfcc
+        first = UtteranceReader(parts[0].data, options.rate, options.channel)
+        others = [UtteranceReader(part.data, options.rate, options.channel, beside=first) for part in parts[1:]]
+        readers = [first, *others]
+        noise = NoiseReader(options.rate)
+        in_step = itertools.zip_longest(*(self._extract(*pair, noise) for pair in zip(parts, readers, strict=True)))
+        what = "MFCC" if len(parts) == 1 else f"MFCC of {len(parts)} copies"
+        for _ in progress(in_step, max(map(len, readers)), what):
+            pass
+
+    def _extract(self, part: Part, reader: UtteranceReader, noise_reader: NoiseReader) -> Iterator[None]:
+        """Compute a part's features, yielding after every utterance."""
+        options, noises, summary = self.mfcc, _noises(part.data), part.summary
         batch: dict[str, np.ndarray] = {}
-        for utterance, waveform in progress(reader, len(reader), "MFCC"):
-            if isinstance(waveform, AudioError):
-                summary.drop(utterance, waveform)
-                continue
-            samples = waveform.samples
-            if options.num_frames(len(samples)) == 0:
-                least = max(options.frame_length / 1000, options.min_duration)
-                summary.drop(utterance, f"{waveform.seconds:.3f} s long, under {least:g} s; remove it from the lists")
-                continue
-            if noises:
-                if utterance not in noises:
-                    raise SerError(f"{data}/utt2noise: no line for {utterance}; run steps/augment_data_dir.sh again")
-                spec = noises[utterance]
-                samples = mix(samples, noise_reader.read(spec, len(samples)), spec.snr)
-            batch[utterance] = samples
-            summary.seconds[utterance] = waveform.seconds
-            if sum(map(len, batch.values())) >= _BATCH_SECONDS * options.rate:
-                self._flush(batch, writer, summary)
-        self._flush(batch, writer, summary)
+        for utterance, waveform in reader:
+            samples = self._usable(utterance, waveform, summary)
+            if samples is not None:
+                if noises:
+                    if utterance not in noises:
+                        raise SerError(
+                            f"{part.data}/utt2noise: no line for {utterance}; run steps/augment_data_dir.sh again"
+                        )
+                    spec = noises[utterance]
+                    samples = mix(samples, noise_reader.read(spec, len(samples)), spec.snr)
+                batch[utterance] = samples
+                if sum(map(len, batch.values())) >= _BATCH_SECONDS * options.rate:
+                    self._flush(batch, part.writer, summary)
+            yield
+        self._flush(batch, part.writer, summary)
         summary.counts[f"recordings resampled to {options.rate} Hz"] = reader.resampled
         summary.counts["recordings mixed down to mono"] = reader.mixed_down
+
+    def _usable(self, utterance: str, waveform: Waveform | AudioError, summary: Summary) -> np.ndarray | None:
+        """The samples of an utterance, whose length is noted; or None, and it is dropped."""
+        if isinstance(waveform, AudioError):
+            summary.drop(utterance, waveform)
+            return None
+        if self.mfcc.num_frames(len(waveform.samples)) == 0:
+            least = max(self.mfcc.frame_length / 1000, self.mfcc.min_duration)
+            summary.drop(utterance, f"{waveform.seconds:.3f} s long, under {least:g} s; remove it from the lists")
+            return None
+        summary.seconds[utterance] = waveform.seconds
+        return waveform.samples
 
     def _flush(self, batch: dict[str, np.ndarray], writer: ArkWriter, summary: Summary) -> None:
         keys = [f"{self.seed} {utterance} dither" for utterance in batch]
@@ -104,8 +131,9 @@ def main() -> None:
     add_arguments(parser)
     parser.add_argument("--mfcc-config", type=Path, required=True, help="Kaldi option file of compute-mfcc-feats")
     parser.add_argument("--seed", type=int, default=0, help="seed of the dither, where the config asks for it")
+    add_compress(parser)
     args = parser.parse_args()
-    run_verb(MakeMfcc(args.mfcc_config, args.seed), args)
+    run_verb(MakeMfcc(args.mfcc_config, args.seed, args.compress == "true"), args)
 
 
 if __name__ == "__main__":

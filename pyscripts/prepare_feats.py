@@ -17,7 +17,7 @@ import numpy as np
 from ser.arks import ArkWriter, read_arks
 from ser.datadir import spk2utt
 from ser.errors import SerError, run_main
-from ser.featurejobs import FeatureStep, Summary, add_arguments, run_verb, scp_inputs
+from ser.featurejobs import FeatureStep, Summary, add_arguments, add_compress, directories, run_verb, scp_inputs
 from ser.files import write_text
 from ser.frontend import sliding_cmn, utterance_cmn
 from ser.progress import progress
@@ -33,8 +33,9 @@ _CMN: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 class PrepareFeats(FeatureStep):
     name, stem, scp, what = "prepare_feats", "feats", "feats.scp", "normalised voiced features"
 
-    def __init__(self, cmn: str) -> None:
+    def __init__(self, cmn: str, compress: bool = False) -> None:
         self.options = self.cmn = cmn
+        self.compress = compress
 
     def inputs(self, data: Path) -> dict[str, object]:
         conf = [path.read_text() if path.exists() else None for path in (data / "frame_shift", data / "conf/mfcc.conf")]
@@ -85,10 +86,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--cmn", choices=tuple(_CMN), default="sliding", help="mean normalisation (default: sliding)")
+    add_compress(parser)
     args = parser.parse_args()
-    if args.target is None or args.target.resolve() == args.data.resolve():
-        raise SerError(f"{args.data}: the prepared features need a directory of their own")
-    run_verb(PrepareFeats(args.cmn), args)
+    for place in directories(args):
+        if place.target.resolve() == place.data.resolve():
+            raise SerError(f"{place.data}: the prepared features need a directory of their own")
+    run_verb(PrepareFeats(args.cmn, args.compress == "true"), args)
 
 
 if __name__ == "__main__":

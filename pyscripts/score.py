@@ -17,6 +17,7 @@ import yaml
 
 from ser.checkpoint import load_model
 from ser.datadir import DataDir
+from ser.device import pick_device
 from ser.errors import SerError, run_main
 from ser.evaluation import log_posteriors
 from ser.files import Marker, fingerprint
@@ -24,7 +25,7 @@ from ser.labels import Labels
 from ser.options import TrainOptions
 from ser.scoring import check_complete, score_folder, write_score
 from ser.store import FeatureStore, features_digest, front_end
-from ser.training import FINISHED, pick_device
+from ser.training import FINISHED
 
 
 def named_folder(text: str) -> tuple[str, Path]:

@@ -1,32 +1,40 @@
 #!/usr/bin/env python3
-"""Train the network on data directories with voiced features.
+"""Train the network on data directories with voiced features, or on a packed set of them.
 
-Interrupted, the same command resumes after the last finished epoch and ends with the same weights as if it had never
-stopped; finished, it says so and does nothing.
+Interrupted, the same command resumes and ends with the same weights as if it had never stopped; finished, it says so
+and does nothing. SIGTERM and SIGUSR1 stop it after the current batch, which is saved, with exit status 128 + the
+signal's number. utils/launch.sh runs it in several processes that train one network, each on its share of every batch.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import torch
 
-from ser.copypaste import SCHEMES, SHORT_UTTERANCES, describe
+from ser.copypaste import SCHEMES, describe
+from ser.device import pick_device
+from ser.distributed import World
 from ser.errors import run_main
 from ser.files import atomic_path
-from ser.options import PRECISIONS, TrainOptions
-from ser.training import Trainer, pick_device, planner
+from ser.labels import EMOTIONS
+from ser.options import CHOICES, TrainOptions
+from ser.training import Trainer, planner, utterances_of
 
 DEFAULTS = Path(__file__).resolve().parent.parent / "conf" / "train.yaml"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", nargs="+", required=True, metavar="DIR", help="training data directories")
+    parser.add_argument("--train", nargs="+", required=True, metavar="DIR",
+                        help="training data directories, or one packed set (steps/pack_feats.sh)")
     parser.add_argument("--dev", metavar="DIR", help="development data directory")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for checkpoints and logs")
+    parser.add_argument("--labels", choices=(EMOTIONS, "utt2spk"), default=EMOTIONS,
+                        help="the data directories' table of classes (default: %(default)s)")
     parser.add_argument("--scheme", choices=SCHEMES, default="none", help="CopyPaste scheme (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of initial weights and batches (default: %(default)s)")
     parser.add_argument("--init", default="random", metavar="DIR",
@@ -41,19 +49,16 @@ def main() -> None:
                         help="write the plan of one epoch as JSON lines, one an example, and exit; needs --train alone")
     parser.add_argument("--plan-epoch", type=int, default=1, metavar="N", help="which epoch (default: %(default)s)")
     options = parser.add_argument_group("options of conf/train.yaml")
-    options.add_argument("--epochs", type=int)
-    options.add_argument("--batch-size", type=int)
-    options.add_argument("--learning-rate", type=float)
-    options.add_argument("--crop", type=int, help="frames")
-    options.add_argument("--short-utt", choices=SHORT_UTTERANCES)
-    options.add_argument("--precise-bn", type=int, metavar="BATCHES")
-    options.add_argument("--precision", choices=PRECISIONS)
+    types = {"int": int, "float": float, "str": str}
+    names = {field.name: types[field.type] for field in fields(TrainOptions)}
+    for name, kind in names.items():
+        options.add_argument(f"--{name.replace('_', '-')}", type=kind, choices=CHOICES.get(name))
     args = parser.parse_args()
-    names = ("epochs", "batch_size", "learning_rate", "crop", "short_utt", "precise_bn", "precision")
     settings = TrainOptions.read([DEFAULTS, *args.config], {name: getattr(args, name) for name in names})
 
     if args.dump_plan:
-        plans, labels, utterances = planner(args.train, settings, args.scheme, args.seed)
+        plans, labels = planner(args.train, settings, args.scheme, args.seed, args.labels)
+        utterances = utterances_of(args.train)
         with atomic_path(args.dump_plan) as temporary, open(temporary, "w", encoding="utf-8") as lines:
             for number, batch in enumerate(plans.epoch(args.plan_epoch)):
                 lines.writelines(json.dumps(r) + "\n" for r in describe(batch, number, utterances, labels.classes))
@@ -63,7 +68,13 @@ def main() -> None:
     if args.num_threads:
         torch.set_num_threads(args.num_threads)
     init = None if args.init == "random" else args.init
-    Trainer(args.train, args.dev, args.out, settings, args.scheme, args.seed, pick_device(args.device), init).run()
+    device = pick_device(args.device)
+    with World(device.type) as world:
+        if device.type == "cuda":
+            device = torch.device("cuda", world.local_rank)
+        Trainer(
+            args.train, args.dev, args.out, settings, args.scheme, args.seed, device, init, args.labels, world
+        ).run()
 
 
 if __name__ == "__main__":

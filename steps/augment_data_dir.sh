@@ -1,18 +1,21 @@
 #!/usr/bin/env bash
-# A noisy copy of a data directory: noise or music under every utterance at one SNR.
+# A noisy copy of a data directory: noise or music under every utterance, at one SNR or at one of several.
 #
 # Usage: steps/augment_data_dir.sh [options] <data> <noise-list> <out-data>
 #  e.g.: steps/augment_data_dir.sh --snr 5 --suffix music-snr5 data/train data/musan/music_train.scp \
 #          data/train_music_snr5
+#        steps/augment_data_dir.sh --snr "10 5 0" --suffix noisy1 --seed 1 data/train \
+#          "data/musan/noise_train.scp data/musan/music_train.scp" data/train_noisy1
 #
 # <out-data> gets the tables of <data> and utt2noise, lines `<utterance> <SNR in dB> <first sample> <noise file>`, from
 # which steps/make_mfcc.sh mixes in memory. <noise-list> has lines `<noise id> <audio file>`, as local/prepare_musan.sh
-# writes them. Which noise an utterance gets depends on its id, the SNR, the list (its name and its ids) and the seed, and
-# on no other utterance. The SNR is that of the powers over the whole utterance; the mix has the power of the clean speech;
-# a noise shorter than the utterance is looped. Digital silence is left without noise.
+# writes them. Of several lists (blank-separated, in the one argument) and several SNRs every utterance gets one of
+# each, all equally likely. What it gets depends on its id, the SNRs, the lists (their names and their ids) and the
+# seed, and on no other utterance. The SNR is that of the powers over the whole utterance; the mix has the power of the
+# clean speech; a noise shorter than the utterance is looped. Digital silence is left without noise.
 #
 # Options
-#   --snr DB             10, 5, 0 … (10)
+#   --snr "DB …"         10, 5, 0 …; several: drawn for each utterance (10)
 #   --seed N             another seed draws other noise (0)
 #   --suffix S           utterance ids get -S appended, speakers stay; needed when the copy is to be combined with
 #                        <data>. Without it ids stay the same ("")

@@ -132,6 +132,85 @@ def test_utterances_without_partner_stay_as_they_are_and_are_counted() -> None:
     assert one_neutral[0].labels[one_neutral[0].kinds == 0].tolist() == [2]
 
 
+def test_each_batch_draws_its_crop() -> None:
+    lengths = np.random.default_rng(0).integers(20, 900, 4000)
+    seen = []
+    for batch in CopyPaste(np.zeros(4000), lengths, "none", None, 16, 400, "repeat", min_crop=200).epoch(1):
+        assert len(set(batch.filled[:, 0])) == 1
+        crop = batch.filled[0, 0]
+        assert (batch.frames[:, 0] == np.minimum(lengths[batch.utterances[:, 0]], crop)).all()
+        seen.append(crop)
+    assert min(seen) >= 200 and max(seen) <= 400
+    assert abs(np.mean(seen) - 300) < 4 * 58 / len(seen) ** 0.5  # uniform: standard deviation 201 / √12
+    for batch in planner("n+se-cp", min_crop=CROP).epoch(1):
+        assert batch.frames.max() == CROP
+    with pytest.raises(SerError, match="min-crop"):
+        planner("none", min_crop=CROP + 1)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_windows_are_read_run_by_run(scheme: str) -> None:
+    window = 700
+    plans = list(planner(scheme, batch_size=100, window=window).epoch(2))
+    sizes = [len(plan) for plan in plans]
+    assert sum(sizes) == 4000 and max(sizes) - min(sizes) <= 1
+    asked: set[int] = set()
+    for number, plan in enumerate(plans):
+        used = set(plan.utterances[plan.utterances >= 0].tolist())
+        if plan.ahead is not None:
+            assert (np.diff(plan.ahead) > 0).all()
+            assert not asked & set(plan.ahead.tolist())
+            asked |= set(plan.ahead.tolist())
+        assert used <= asked  # before or with its batch
+        behind = 100 * (number + 1)
+        assert len(asked) == min(4000, behind + window)  # and not all too early
+        if plan.ahead is not None and number:
+            assert (np.diff(plan.ahead) == 1).mean() > 0.9  # runs of neighbours
+    assert asked == set(range(4000))
+    # An epoch at a time is as it was: nothing is known of what is read together.
+    assert all(plan.ahead is None for plan in planner(scheme).epoch(1))
+    with pytest.raises(SerError, match="window"):
+        planner(scheme, window=127)
+
+
+def test_windows_shuffle_and_keep_every_base() -> None:
+    plans = CopyPaste(np.zeros(4000), np.full(4000, 50), "none", None, 100, window=1000)
+    epochs = [[plan.utterances[:, 0] for plan in plans.epoch(epoch)] for epoch in (1, 2)]
+    for batches in epochs:
+        assert sorted(np.concatenate(batches)) == list(range(4000))
+        # A batch has members of most of its window's 32 runs, not of a few.
+        assert np.mean([len(set(batch // 32)) for batch in batches]) > 25
+    assert np.mean([len(set(a) & set(b)) for a, b in zip(*epochs, strict=True)]) < 20
+
+
+@pytest.mark.parametrize("window", [0, 300])
+def test_an_epoch_taken_up_in_the_middle_goes_on_as_it_would_have(window: int) -> None:
+    plans = planner("n+se-cp", window=window, min_crop=200, short_utt="repeat")
+    whole = list(plans.epoch(3))
+    assert len(whole) == plans.batches_per_epoch == 32
+    for first in (0, 1, 17, 31, 32):
+        rest = list(plans.epoch(3, first))
+        assert as_lists(rest) == as_lists(whole[first:])
+        assert [b.kind for b in rest] == [b.kind for b in whole[first:]]
+        for mine, theirs in zip(rest[1:], whole[first + 1 :], strict=True):
+            assert (mine.ahead is None and theirs.ahead is None) or np.array_equal(mine.ahead, theirs.ahead)
+        if window and rest:  # what this batch needs was asked for before the interruption
+            assert set(rest[0].utterances[rest[0].utterances >= 0]) <= set(rest[0].ahead)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 7])
+def test_shares_make_up_the_batch(world: int) -> None:
+    for batch in planner("n+se-cp", window=1000, short_utt="repeat").epoch(1):
+        shares = [batch.share(rank, world) for rank in range(world)]
+        sizes = [len(share) for share in shares]
+        assert max(sizes) - min(sizes) <= 1
+        for name in ("utterances", "first", "frames", "start", "filled", "labels", "kinds"):
+            whole = np.concatenate([getattr(share, name) for share in shares])
+            assert np.array_equal(whole, getattr(batch, name))
+        assert {share.kind for share in shares} == {batch.kind}
+        assert all(share.ahead is batch.ahead for share in shares)
+
+
 def test_neutral_needed() -> None:
     with pytest.raises(SerError, match="neutral"):
         CopyPaste([0, 1], [50, 50], "n-cp", None)

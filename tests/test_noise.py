@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import soundfile
 
 from ser.errors import SerError
-from ser.noise import NoiseReader, NoiseSpec, draw_noise, mix, read_noise_list, read_utt2noise
+from ser.noise import NoiseReader, NoiseSpec, draw_condition, draw_noise, mix, read_noise_list, read_utt2noise
 
 RATE = 8000
 
@@ -111,6 +112,27 @@ def test_draw_is_a_function_of_its_arguments(tmp_path: Path) -> None:
         draw_noise(files, "utt", 0.7, 10, "noise_train", 1),
     ]
     assert len({draw.first_sample, *(other.first_sample for other in others)}) == 5
+
+
+def test_draws_stay_what_they_were(tmp_path: Path) -> None:
+    """Copies made by an earlier version are made again the same."""
+    files = noises(tmp_path)
+    for arguments, first, name in (
+        (("utt", 0.7, 10.0, "noise_train", 0), 5762, "n3.wav"),
+        (("s1-u0", 1.5, 0.0, "music_train", 3), 3251, "n3.wav"),
+        (("x", 0.2, -2.5, "noise_test", 1), 6036, "n3.wav"),
+    ):
+        assert draw_noise(files, *arguments) == NoiseSpec(arguments[2], first, str(tmp_path / name))
+
+
+def test_kind_and_snr_are_drawn_evenly_and_apart() -> None:
+    drawn = [draw_condition(["noise", "music"], [10, 5, 0], f"utt{number}", 0) for number in range(1200)]
+    counts = Counter(drawn)
+    assert counts.keys() == {(kind, snr) for kind in ("noise", "music") for snr in (10, 5, 0)}
+    assert all(150 < count < 250 for count in counts.values())  # 200 expected, standard deviation 13
+    assert drawn[:50] == [draw_condition(["music", "noise"], [0, 10, 5], f"utt{number}", 0) for number in range(50)]
+    assert drawn[:50] != [draw_condition(["noise", "music"], [10, 5, 0], f"utt{number}", 1) for number in range(50)]
+    assert draw_condition(["noise"], [5.0], "utt", 7) == ("noise", 5.0)
 
 
 def test_draws_cover_the_files_and_cut_without_going_round_where_that_can_be(tmp_path: Path) -> None:

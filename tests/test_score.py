@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_data import make_data
+from tiny_data import SMALL, make_data
 
 from ser.labels import Labels
 from ser.options import TrainOptions
@@ -21,7 +21,7 @@ def trained(tmp_path_factory) -> Path:
     """A folder with train, dev and a finished run."""
     folder = tmp_path_factory.mktemp("score")
     train, dev = make_data(folder / "train", 32, 1), make_data(folder / "dev", 16, 2)
-    options = TrainOptions(1, 16, 0.001, 30, "pad", 1, "fp32")
+    options = TrainOptions(**{**SMALL, "epochs": 1, "precise_bn": 1})
     Trainer([str(train)], str(dev), folder / "run", options, "none", 0, torch.device("cpu")).run()
     return folder
 
@@ -51,7 +51,7 @@ def test_a_continued_training_is_scored_as_what_it_became(trained: Path, run: Pa
     line = f"pyscripts/score.py --run {run} --device cpu --tests test={trained}/dev"
     shell(line)
     assert read_score(run / "score_test").record["checkpoint"]["options"]["epochs"] == 1
-    options = TrainOptions(2, 16, 0.001, 30, "pad", 1, "fp32")
+    options = TrainOptions(**{**SMALL, "epochs": 2, "precise_bn": 1})
     Trainer([str(trained / "train")], str(trained / "dev"), run, options, "none", 0, torch.device("cpu")).run()
     shell(line)
     assert read_score(run / "score_test").record["checkpoint"]["options"]["epochs"] == 2

@@ -394,8 +394,11 @@ run_commands.sh --cmd "$cuda_cmd --num-threads 1" exp/log/train.commands exp/log
 """
 
 
-def test_the_mini_recipe_gives_the_same_bytes_through_slurm(slurm, tmp_path):
-    """Audio, features and a short training of a few speakers, with cmd.sh as it is and with its line for Slurm."""
+def test_the_mini_recipe_gives_the_same_bytes_through_slurm_and_a_lost_node(slurm, tmp_path):
+    """Audio, features and a short training of a few speakers, with cmd.sh as it is and with its line for Slurm.
+
+    On the cluster a node loses power while it computes MFCC, and again while it trains.
+    """
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True,
                             text=True, check=True).stdout
     project = tmp_path / "project"
@@ -409,23 +412,42 @@ def test_the_mini_recipe_gives_the_same_bytes_through_slurm(slurm, tmp_path):
         ("egs/mini/local/mini/musan.py", r"FILES_PER_KIND = \d+", "FILES_PER_KIND = 1"),
     ):
         replace(project / file, before, after)
-    (tmp_path / "train.yaml").write_text("epochs: 1\nbatch_size: 12\ncrop: 40\nprecise_bn: 1\nprecision: fp32\n")
+    (tmp_path / "train.yaml").write_text("epochs: 3\nbatch_size: 12\ncrop: 40\nprecise_bn: 1\nprecision: fp32\n")
+    mfcc, train = (tmp_path / "cluster" / log
+                   for log in ("data/train/log/make_mfcc_train.1.log", "exp/log/train.1.log"))
     found = {}
     for name in ("here", "cluster"):
         if name == "cluster":
             replace(project / "cmd.sh", r"(?m)^# (export .*slurm\.py)", r"\1")  # the one line to uncomment
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", _RECIPE.format(work=tmp_path / name)], cwd=project, capture_output=True,
-            text=True, stdin=subprocess.DEVNULL, env={**os.environ, **slurm.environment},
+        process = subprocess.Popen(
+            ["bash", "-euo", "pipefail", "-c", _RECIPE.format(work=tmp_path / name)], cwd=project, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env={**os.environ, **slurm.environment},
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        if name == "cluster":
+            lose_node(slurm, mfcc, "Running on")
+            lose_node(slurm, train, "epoch 1/")
+        said, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, said
         found[name] = content(tmp_path / name)
-    for log in ("exp/log/train.1.log", "data/train/log/make_mfcc_train.2.log"):
-        assert len(job_ids(tmp_path / "cluster" / log)) == 1
+    assert said.count("was lost: its node failed") >= 2
+    assert len(job_ids(mfcc)) == len(job_ids(train)) == 2
+    assert len(job_ids(mfcc.with_name("compute_vad_train.2.log"))) == 1
+    assert [int(epoch) for epoch in re.findall(r"^epoch (\d+)/3", train.read_text(), re.MULTILINE)] == [1, 2, 3]
     assert any(name.endswith("seed0/last.pt") for name in found["here"])
     assert sum(name.endswith(".ark") for name in found["here"]) == 6
     assert found["here"].keys() == found["cluster"].keys()
     assert [name for name in found["here"] if found["here"][name] != found["cluster"][name]] == []
+
+
+def lose_node(slurm: Cluster, log: Path, word: str) -> None:
+    """Once a job says a word, its node goes, and is repaired."""
+    slurm.wait_for(lambda: log.exists() and says(log, word), seconds=120)
+    node = node_of(log)
+    slurm.kill_node(node)
+    slurm.declare_down(node)
+    slurm.wait_for(lambda: says(log, "its node failed"), seconds=60)
+    slurm.start_node(node)
 
 
 def replace(file: Path, before: str, after: str) -> None:

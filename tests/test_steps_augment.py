@@ -206,6 +206,26 @@ def test_draws_do_not_depend_on_the_other_utterances(clean: Path, lists: Path, t
     assert read_utt2noise(tmp_path / "c/utt2noise") != whole
 
 
+def test_several_snrs_and_lists_give_each_utterance_one(clean: Path, lists: Path, tmp_path: Path, shell) -> None:
+    both = f"'{lists}/noise_train.scp {lists}/music_train.scp'"
+    step = "steps/augment_data_dir.sh --snr '10 5 0' --suffix noisy"
+    said = shell(f"{step} {clean} {both} {tmp_path}/a && {step} --seed 1 {clean} {both} {tmp_path}/b").stdout
+    assert "12 utterances" in said and "at 10, 5, 0 dB" in said
+    subset(clean, tmp_path / "part", some := ["s1-00", "s2-04", "s3-11"])
+    shell(f"{step} {tmp_path}/part {both} {tmp_path}/c")
+    a, b, c = (read_utt2noise(tmp_path / name / "utt2noise") for name in "abc")
+    assert c == {f"{utterance}-noisy": a[f"{utterance}-noisy"] for utterance in some} and a != b
+    files = {kind: set(read_table(lists / f"{kind}_train.scp").values()) for kind in ("noise", "music")}
+    drawn = [*a.values(), *b.values()]
+    assert {spec.snr for spec in drawn} == {10.0, 5.0, 0.0}
+    assert all(any(spec.path in those for spec in drawn) for those in files.values())
+    # What an utterance gets of the list and the SNR that it drew is what a copy with these alone gives it.
+    spec = a["s1-00-noisy"]
+    kind = next(kind for kind, those in files.items() if spec.path in those)
+    shell(f"steps/augment_data_dir.sh --snr {spec.snr} {clean} {lists}/{kind}_train.scp {tmp_path}/alone")
+    assert read_utt2noise(tmp_path / "alone/utt2noise")["s1-00"] == spec
+
+
 def test_draws_do_not_depend_on_where_durations_come_from(clean: Path, lists: Path, tmp_path: Path, shell) -> None:
     """Headers, pipes and utt2dur tell the same durations, so they give the same draws."""
     recordings = read_table(clean / "wav.scp")
@@ -325,14 +345,16 @@ def test_clipping_is_counted(lists: Path, tmp_path: Path, shell) -> None:
 def test_bad_input_is_named_and_nothing_is_left(clean: Path, lists: Path, tmp_path: Path, shell) -> None:
     noise, out = lists / "noise_train.scp", tmp_path / "out"
 
-    def fails(options: str, data: Path = clean, noise_list: Path = noise, to: Path = out) -> str:
+    def fails(options: str, data: Path = clean, noise_list: Path | str = noise, to: Path = out) -> str:
         said = shell(f"steps/augment_data_dir.sh {options} {data} {noise_list} {to}", ok=False).stderr
         assert "Traceback" not in said
         assert not (out / "utt2spk").exists()
         return said
 
     assert "--snr: the SNR must be a number of dB such as 10, 5 or 0, not 'loud'" in fails("--snr loud")
-    assert "not 'nan'" in fails("--snr nan")
+    assert "not 'nan'" in fails("--snr '10 nan'")
+    assert "not ''" in fails("--snr ''")
+    assert "an SNR is given twice" in fails("--snr '10 5 10.0'")
     assert "unknown option --snrs" in fails("--snrs 5")
     assert "--suffix 'a b'" in fails("--suffix 'a b'")
     before = contents(clean)
@@ -353,6 +375,12 @@ def test_bad_input_is_named_and_nothing_is_left(clean: Path, lists: Path, tmp_pa
         write_table(bad_list, {name: tmp_path / f"{name}.wav"})
         said = fails("", noise_list=bad_list)
         assert f"{tmp_path}/{name}.wav: " in said and message in said
+
+    (tmp_path / "other").mkdir()
+    shutil.copy(noise, tmp_path / "other")
+    twice = f"'{noise} {tmp_path}/other/{noise.name}'"
+    assert "another noise list is called noise_train too" in fails("", noise_list=twice)
+    assert "no noise list named" in fails("", noise_list="' '")
 
     shutil.copytree(clean, tmp_path / "twice")
     for name in ("wav.scp", "utt2spk", "utt2emo", "vad.scp", "feats.scp"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -12,8 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from make_mfcc import MakeMfcc
 
-from ser.arks import read_arks
+import ser.audio
+from ser.arks import ArkWriter, read_arks
+from ser.featurejobs import Part, Summary
+from ser.frontend import sliding_cmn
 from ser.tables import read_table, write_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,12 +63,13 @@ def data(tmp_path) -> Path:
 
 
 def snapshot(*folders: Path) -> dict[str, bytes]:
-    """What the steps leave, but for logs, and markers, which record when arks were written."""
+    """What the steps leave, but for logs, splits, and markers, which record when arks were written."""
     return {
         str(path): path.read_bytes()
         for folder in folders
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and "log" not in path.parts and path.suffix != ".done"
+        if path.is_file() and path.suffix != ".done"
+        and not any(part.startswith(("log", "split")) for part in path.relative_to(folder).parts)
     }
 
 
@@ -219,29 +225,35 @@ def test_noise_is_mixed_in_at_the_snr(data, shell, tmp_path):
         assert power[1][half + 5 :].mean() == pytest.approx(power[0].mean() / 2, rel=0.1)
 
 
-def test_killed_anywhere_ends_with_the_same_files(data, shell, tmp_path):
-    steps = (
-        f"steps/make_mfcc.sh --nj 2 --cmd 'run.py --max-jobs-run 1' {data} && "
-        f"steps/compute_vad.sh --nj 2 {data} && steps/prepare_feats.sh --nj 2 {data} {tmp_path}/out"
-    )
-    clean = snapshot(data)
-    shell(steps)
-    expected = snapshot(data, tmp_path / "out")
-    shutil.rmtree(data)
-    shutil.rmtree(tmp_path / "out")
-    for name, content in clean.items():
-        Path(name).parent.mkdir(exist_ok=True)
-        Path(name).write_bytes(content)
-    moments = (
-        lambda: any((data / "data").glob(".raw_mfcc_train.1.ark.*.tmp")),  # in the first job
-        lambda: (data / "data/.raw_mfcc_train.1.done").exists(),  # between the first job and the second
-        lambda: (data / "feats.scp").exists(),  # while the step finishes
-        lambda: any((data / "data").glob(".vad_train.*")),
-        lambda: any((tmp_path / "out/data").glob("*.scp")) if (tmp_path / "out/data").exists() else False,
-    )
+def test_compressed_features_are_small_and_near(data, shell, tmp_path):
+    soundfile.write(tmp_path / "audio/s0-u0.wav", speech_like(0.07, 8000, 1).astype(np.int16), 8000)  # 7 frames
+    soundfile.write(tmp_path / "audio/s1-u3.wav", np.full(8000, 1000, np.int16), 8000)  # all frames alike
+    shell(f"steps/make_mfcc.sh --nj 1 {data}")
+    exact, size = dict(read_arks(data / "feats.scp")), (data / "data/raw_mfcc_train.1.ark").stat().st_size
+    shell(f"steps/make_mfcc.sh --nj 1 --compress true {data}")
+    compressed = dict(read_arks(data / "feats.scp"))
+    assert compressed.keys() == exact.keys()
+    for utterance, features in compressed.items():
+        # One byte for a quarter of the values takes 64 levels: half a step of those quarters' widths, and the header's.
+        reach = np.ptp(exact[utterance], axis=0)
+        assert features.shape == exact[utterance].shape
+        assert (np.abs(features - exact[utterance]) <= reach / 64 / 2 + 0.01).all(), utterance
+    assert (data / "data/raw_mfcc_train.1.ark").stat().st_size < 0.35 * size
+    shell(f"steps/compute_vad.sh --nj 1 --max-drop 0.4 {data}")
+    shell(f"steps/prepare_feats.sh --nj 1 --max-drop 0.4 --compress true {data} {tmp_path}/out")
+    voiced = {utterance: flags > 0 for utterance, flags in read_arks(data / "vad.scp")}
+    for utterance, features in read_arks(tmp_path / "out/feats.scp"):
+        wanted = sliding_cmn(compressed[utterance])[voiced[utterance]]
+        assert (np.abs(features - wanted) <= np.ptp(wanted, axis=0) / 64 / 2 + 0.01).all()
+    done = shell(f"steps/prepare_feats.sh --nj 1 --max-drop 0.4 --compress true {data} {tmp_path}/out")
+    assert "up to date" in done.stdout
+
+
+def kill_at(line: str, moments) -> None:
+    """Run a command line once for each moment, and kill it with all its processes when that has come."""
     for moment in moments:
         process = subprocess.Popen(
-            ["bash", "-c", f". ./path.sh && {steps}"], cwd=ROOT, start_new_session=True, stdin=subprocess.DEVNULL,
+            ["bash", "-c", f". ./path.sh && {line}"], cwd=ROOT, start_new_session=True, stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + 120
@@ -250,5 +262,163 @@ def test_killed_anywhere_ends_with_the_same_files(data, shell, tmp_path):
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         time.sleep(0.2)  # the runner's jobs die with it
+
+
+NOISE = {"one": (10, 0), "two": (0, 300), "three": (5, 7000)}  # of each copy: SNR, first sample
+
+
+@pytest.fixture
+def copies(data, tmp_path) -> list[Path]:
+    """Noisy copies of `data`, utterance ids with suffixes; one recording of them all is truncated."""
+    (tmp_path / "audio/s1-u3.wav").write_bytes((tmp_path / "audio/s1-u3.wav").read_bytes()[:-2000])
+    rng = np.random.default_rng(5)
+    soundfile.write(tmp_path / "noise.wav", (3000 * rng.standard_normal(5 * 16000)).astype(np.int16), 16000)
+    made = []
+    for name, (snr, first) in NOISE.items():
+        utterances = {f"{utterance}-{name}": path for utterance, path in read_table(data / "wav.scp").items()}
+        made.append(make_data(tmp_path / "data" / f"train_{name}", utterances))
+        write_table(made[-1] / "utt2noise", dict.fromkeys(utterances, f"{snr} {first} {tmp_path}/noise.wav"))
+    return made
+
+
+def start_again(folder: Path, before: dict[str, bytes]) -> None:
+    """Make `folder` what it was in a snapshot."""
+    shutil.rmtree(folder)
+    for name, content in before.items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(content)
+
+
+def test_copies_together_end_as_each_alone(copies, shell, tmp_path):
+    folder = tmp_path / "data"
+    before = snapshot(folder)
+    options = "--nj 1 --max-drop 0.2"
+    said = [shell(f"steps/make_mfcc.sh {options} {copy}").stdout.splitlines()[-1] for copy in copies]
+    alone = snapshot(folder)
+    assert sum(name.endswith(".dropped") for name in map(str, folder.rglob("*"))) == 3
+    start_again(folder, before)
+    together = f"steps/make_mfcc.sh {options} --copies '{' '.join(map(str, copies))}'"
+    assert [line for line in shell(together).stdout.splitlines() if " utterances, " in line] == said
+    assert snapshot(folder) == alone
+    done = shell(together).stdout.splitlines()
+    assert done == [f"make_mfcc: {copy}: MFCC up to date" for copy in copies]
+    assert all("5 utterances" in line and "2 recordings resampled" in line for line in said)
+
+    # What is missing or stale is made again, and nothing else.
+    arks = {path: path.stat().st_mtime_ns for copy in copies[::2] for path in copy.rglob("*.ark")}
+    (copies[1] / "data/raw_mfcc_train_two.1.ark").write_bytes(b"")
+    done = shell(together).stdout.splitlines()
+    assert done[:2] == [f"make_mfcc: {copy}: MFCC up to date" for copy in copies[::2]] and len(done) == 3
+    assert arks == {path: path.stat().st_mtime_ns for path in arks}
+    assert {k: v for k, v in snapshot(folder).items() if not k.endswith(".json")} == {  # which tells of drops once
+        k: v for k, v in alone.items() if not k.endswith(".json")
+    }
+
+    # The later step, likewise: with the VAD of the clean recordings, which here is that of one copy.
+    shell(f"steps/compute_vad.sh --nj 1 {copies[0]}")
+    for copy, name in zip(copies, NOISE, strict=True):
+        (copy / "vad.scp").write_text((copies[0] / "vad.scp").read_text().replace("-one ", f"-{name} "))
+    pairs = [f"{copy} {copy}_voiced" for copy in copies]
+    before = snapshot(folder)
+    for pair in pairs:
+        shell(f"steps/prepare_feats.sh --nj 1 {pair}")
+    alone = snapshot(folder)
+    start_again(folder, before)
+    shell(f"steps/prepare_feats.sh --nj 1 --copies '{' '.join(pairs)}'")
+    assert snapshot(folder) == alone and len(alone) > len(before)
+
+
+def extract(copies: list[Path], out: Path) -> list[tuple[dict[str, np.ndarray], Summary]]:
+    """Features and summary of each copy, made together in this process."""
+    with contextlib.ExitStack() as stack:
+        parts = [
+            Part(copy, stack.enter_context(ArkWriter(out / copy.name, out / f"{copy.name}.scp")), Summary())
+            for copy in copies
+        ]
+        MakeMfcc(ROOT / "conf/mfcc_8k.conf", 0).process_together(parts)
+    return [(dict(read_arks(out / f"{part.data.name}.scp")), part.summary) for part in parts]
+
+
+def test_an_utterance_is_read_once_for_all_copies(copies, tmp_path, monkeypatch):
+    decoded = []
+    decode = ser.audio.decode
+    monkeypatch.setattr(ser.audio, "decode", lambda rxfile, channel: decoded.append(rxfile) or decode(rxfile, channel))
+    made = extract(copies, tmp_path)
+    assert decoded == list(read_table(copies[0] / "wav.scp").values())
+    counts = {"recordings resampled to 8000 Hz": 2, "recordings mixed down to mono": 1}
+    assert [(summary.counts, len(summary.dropped)) for _, summary in made] == [(counts, 1)] * 3
+
+
+def test_directories_that_are_no_copies_are_done_right_too(copies, tmp_path):
+    """Another order of recordings, fewer utterances, segments: little is shared, and nothing is mixed up."""
+    recordings = read_table(copies[1] / "wav.scp")
+    write_table(copies[1] / "wav.scp", dict(zip(recordings, reversed(recordings.values()), strict=True)))
+    recordings = list(read_table(copies[2] / "wav.scp").items())[1:]
+    write_table(copies[2] / "wav.scp", dict(recordings))
+    pieces = {f"{utt}-{n}": f"{utt} {n / 2} {n / 2 + 0.5}" for utt, _ in recordings for n in range(2)}
+    write_table(copies[2] / "segments", pieces)
+    write_table(copies[2] / "utt2noise", dict.fromkeys(pieces, f"5 0 {tmp_path}/noise.wav"))
+    together = extract(copies, tmp_path / "together")
+    for copy, (features, summary), size in zip(copies, together, (5, 5, 8), strict=True):
+        [(alone, alone_summary)] = extract([copy], tmp_path / "alone")
+        assert len(features) == size and features.keys() == alone.keys() and summary == alone_summary
+        assert all(np.array_equal(features[utterance], alone[utterance]) for utterance in alone)
+
+
+def test_wrong_lists_of_copies(copies, shell, tmp_path):
+    one, two = copies[:2]
+    for line, said in (
+        (f"steps/make_mfcc.sh --copies '{one}' {two}", "Usage"),
+        ("steps/make_mfcc.sh --copies ' '", "Usage"),
+        (f"steps/make_mfcc.sh --copies '{one} {tmp_path}/nowhere'", "nowhere/utt2spk: no such file"),
+        (f"steps/make_mfcc.sh --copies '{one} {two} {one}/'", f"{one}: is named twice"),
+        (f"steps/prepare_feats.sh --copies '{one} {tmp_path}/out {two}'", "Usage"),
+        (f"steps/prepare_feats.sh --copies '{one} {tmp_path}/out {two} {two}'", "directory of their own"),
+    ):
+        assert said in shell(line, ok=False).stderr, line
+    done = shell(f"steps/make_mfcc.sh --nj 1 --copies '{one} {two}'", ok=False)
+    assert "1 of 6 utterances dropped" in done.stderr and "truncated" in done.stderr
+    assert not (one / "feats.scp").exists() and not (two / "feats.scp").exists()
+
+
+def test_copies_killed_anywhere_end_with_the_same_files(copies, shell, tmp_path):
+    folder = tmp_path / "data"
+    step = (
+        "steps/make_mfcc.sh --nj 2 --max-drop 0.2 --cmd 'run.py --max-jobs-run 1' "
+        f"--copies '{' '.join(map(str, copies))}'"
+    )
+    before = snapshot(folder)
+    shell(step)
+    expected = snapshot(folder)
+    start_again(folder, before)
+    kill_at(step, (
+        lambda: any(copies[2].glob("data/.raw_mfcc_train_three.1.ark.*.tmp")),  # in the first job
+        lambda: (copies[1] / "data/raw_mfcc_train_two.1.ark").exists(),  # some arks of it have their names
+        lambda: (copies[0] / "data/.raw_mfcc_train_one.1.done").exists(),  # some markers are written
+        lambda: (copies[0] / "feats.scp").exists(),  # the first copy is finished, the others not
+    ))
+    shell(step)
+    assert snapshot(folder) == expected
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_killed_anywhere_ends_with_the_same_files(data, shell, tmp_path):
+    steps = (
+        f"steps/make_mfcc.sh --nj 2 --cmd 'run.py --max-jobs-run 1' {data} && "
+        f"steps/compute_vad.sh --nj 2 {data} && steps/prepare_feats.sh --nj 2 {data} {tmp_path}/out"
+    )
+    clean = snapshot(data)
+    shell(steps)
+    expected = snapshot(data, tmp_path / "out")
+    start_again(data, clean)
+    shutil.rmtree(tmp_path / "out")
+    moments = (
+        lambda: any((data / "data").glob(".raw_mfcc_train.1.ark.*.tmp")),  # in the first job
+        lambda: (data / "data/.raw_mfcc_train.1.done").exists(),  # between the first job and the second
+        lambda: (data / "feats.scp").exists(),  # while the step finishes
+        lambda: any((data / "data").glob(".vad_train.*")),
+        lambda: any((tmp_path / "out/data").glob("*.scp")) if (tmp_path / "out/data").exists() else False,
+    )
+    kill_at(steps, moments)
     shell(steps)
     assert snapshot(data, tmp_path / "out") == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ def test_batches_hold_the_planned_frames(data, scheme: str, short_utt: str, mapp
     folder, matrices = data
     if mapped:
         monkeypatch.setattr(ser.store, "_MEMORY_SHARE", 0)
+        monkeypatch.setattr(ser.store, "_RESIDENT_BYTES", 0)  # pages given back after every batch
     store = FeatureStore.load([folder], CPU)
     assert store.utterances == list(matrices)
     plans = CopyPaste(np.arange(60) % 4, store.lengths, scheme, 2, batch_size=16, crop=40, short_utt=short_utt)
@@ -99,6 +101,13 @@ def test_damage_is_named(tmp_path: Path) -> None:
     ark.write_bytes(ark.read_bytes()[:-30])
     with pytest.raises(SerError, match=r"feats\.ark.*truncated"):
         FeatureStore.load([tmp_path / "a"], CPU)
+
+
+def test_no_room_for_a_scratch_file(data, monkeypatch) -> None:
+    monkeypatch.setattr(ser.store, "_MEMORY_SHARE", 0)
+    monkeypatch.setattr(ser.store.shutil, "disk_usage", lambda _: namedtuple("usage", "free")(1000))
+    with pytest.raises(SerError, match="set TMPDIR"):
+        FeatureStore.load([data[0]], CPU)
 
 
 def test_features_that_are_not_finite(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,21 +17,21 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from tiny_data import EMOTIONS, make_data
+from tiny_data import EMOTIONS, SMALL, make_data
 
 from ser.checkpoint import load_checkpoint, load_model, save_checkpoint, transfer
+from ser.device import pick_device
 from ser.errors import SerError
 from ser.evaluation import log_posteriors
 from ser.labels import Labels
-from ser.model import ResNet34
+from ser.model import AngularMargin, ResNet34
 from ser.options import TrainOptions
+from ser.packed import pack
 from ser.store import FeatureStore
-from ser.training import Trainer, pick_device
+from ser.training import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
-SMALL = {"epochs": 6, "batch_size": 16, "learning_rate": 0.001, "crop": 30, "short_utt": "pad", "precise_bn": 2,
-         "precision": "fp32"}
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +116,86 @@ def test_killed_and_resumed_is_never_interrupted(data, tmp_path: Path) -> None:
         assert same(weights(whole / name), weights(killed / name))
         assert load_checkpoint(whole / name)["epoch"] == load_checkpoint(killed / name)["epoch"]
     assert not list(killed.glob("*.tmp"))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_stopped_within_an_epoch_is_never_interrupted(data, trained, tmp_path, monkeypatch, capsys, packed) -> None:
+    """SIGTERM in the middle of epochs; on a memory-mapped set too, which is the same features and so the same run."""
+    if packed:
+        pack([data[0]], tmp_path / "packed", "float32")
+        data = (tmp_path / "packed", data[1])
+    step, steps = Trainer._step, itertools.count(1)
+
+    def stopping(self, plan, rate):
+        if next(steps) in (2, 7):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, plan, rate)
+
+    monkeypatch.setattr(Trainer, "_step", stopping)
+    for where in ("in epoch 1, after 2 of 4 batches", "in epoch 2, after 3 of 4 batches"):
+        with pytest.raises(SystemExit) as stopped:
+            trainer(data, tmp_path / "run").run()
+        assert stopped.value.code == 128 + signal.SIGTERM
+        assert where in capsys.readouterr().out
+    trainer(data, tmp_path / "run").run()
+    assert "resuming after epoch 1 and 3 batches" in capsys.readouterr().out
+    for name in ("best.pt", "last.pt"):
+        assert same(weights(tmp_path / "run" / name), weights(trained / name))
+
+
+def test_patience_and_no_epoch_at_all(data, tmp_path: Path, capsys) -> None:
+    trainer(data, tmp_path / "patient", epochs=9, patience=2, learning_rate=1e-12).run()
+    assert load_checkpoint(tmp_path / "patient" / "last.pt")["epoch"] == 3
+    assert "no better epoch in 2" in capsys.readouterr().out
+    trainer(data, tmp_path / "none", epochs=0).run()
+    assert load_checkpoint(tmp_path / "none" / "best.pt")["epoch"] == 0
+    trainer(data, tmp_path / "none", epochs=0).run()
+    assert "up to date" in capsys.readouterr().out
+
+
+def test_speakers_are_classes_too(data, tmp_path: Path, capsys) -> None:
+    """With what speaker recipes set: angular margin, chunks of random length, a schedule, the loss on dev."""
+    options = TrainOptions(**{
+        **SMALL, "epochs": 3, "loss": "aam", "min_crop": 15, "short_utt": "repeat", "schedule": "cosine",
+        "warmup_epochs": 0.5, "select": "loss", "window": 32, "batch_size": 8,
+    })  # fmt: skip
+    pack([data[0]], tmp_path / "packed", "float16")
+    Trainer([str(tmp_path / "packed")], str(data[0]), tmp_path / "run", options, "none", 0, CPU, table="utt2spk").run()
+    losses = [float(loss) for loss in re.findall(r"dev loss (\S+),", capsys.readouterr().out)]
+    model, checkpoint = load_model(tmp_path / "run" / "best.pt", CPU)
+    assert checkpoint["classes"] == ["s10", "s11", "s12", "s13"]
+    assert checkpoint["epoch"] == 1 + int(np.argmin(losses))
+    assert model.angular == (0.2, 30) and model.classifier.weight.shape == (4, 400)
+    target = ResNet34(3)
+    transfer(target, tmp_path / "run", checkpoint["front_end"])
+    assert torch.equal(target.embedding.weight, model.embedding.weight)
+
+
+def test_learning_rates() -> None:
+    def rates(**changes) -> list[float]:
+        options = TrainOptions(**{**SMALL, "learning_rate": 1.0, "epochs": 10, **changes})
+        return [options.rate(epoch) for epoch in (0.5, 1, 2, 6, 10)]
+
+    assert rates() == [1, 1, 1, 1, 1]
+    assert rates(warmup_epochs=2) == [0.25, 0.5, 1, 1, 1]
+    assert rates(schedule="step", step_epochs=2, step_factor=0.5) == [1, 1, 0.5, 0.125, 1 / 32]
+    assert rates(schedule="cosine", warmup_epochs=2) == pytest.approx([0.25, 0.5, 1, 0.5, 0])
+
+
+def test_angular_margin_is_the_formula() -> None:
+    """Against cos(θ + m) itself, in float64, up to where θ + m passes half a turn; no margin without labels."""
+    torch.manual_seed(0)
+    layer = AngularMargin(8, 5, margin=0.3, scale=10.0)
+    x, labels = torch.randn(64, 8), torch.randint(0, 5, (64,))
+    a, b = x.double().numpy(), layer.weight.detach().double().numpy()
+    cosines = (a / np.linalg.norm(a, axis=1, keepdims=True)) @ (b / np.linalg.norm(b, axis=1, keepdims=True)).T
+    assert layer(x).detach().numpy() == pytest.approx(10 * cosines, abs=1e-4)
+    rows = np.arange(64)
+    angles = np.arccos(cosines[rows, labels])
+    expected = cosines.copy()
+    straight = cosines[rows, labels] - 0.3 * np.sin(0.3)
+    expected[rows, labels] = np.where(angles + 0.3 < np.pi, np.cos(angles + 0.3), straight)
+    assert layer(x, labels).detach().numpy() == pytest.approx(10 * expected, abs=1e-4)
 
 
 def test_other_options_train_again(data, trained: Path, tmp_path: Path, capsys) -> None:
@@ -214,8 +296,7 @@ def test_transfer_trains_every_layer(data, trained: Path, tmp_path: Path) -> Non
         ("epoch: 3\n", r"unknown option 'epoch'"),
         ("epochs: [1\n", "not valid YAML"),
         ("- 3\n", "expected lines"),
-        ("epochs: 0\n", "not a positive number"),
-        ("learning_rate: .nan\n", "not a positive number"),
+        ("learning_rate: .nan\n", "not a number from 0"),
         ("precision: fp8\n", "none of auto, fp32, bf16"),
         ("short_utt: crop\n", "none of pad, repeat"),
     ],

@@ -1,13 +1,17 @@
-"""A data directory of features that a network learns in a few epochs."""
+"""A data directory of features that a network learns in a few epochs, and options for that."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from ser.arks import ArkWriter
 
+ROOT = Path(__file__).resolve().parent.parent
+DEFAULTS = yaml.safe_load((ROOT / "conf" / "train.yaml").read_text())
+SMALL = {**DEFAULTS, "epochs": 6, "batch_size": 16, "crop": 30, "precise_bn": 2, "precision": "fp32"}
 EMOTIONS = ("angry", "happy", "neutral", "sad")
 
 

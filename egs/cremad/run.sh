@@ -8,6 +8,7 @@
 # and the options of every recipe:
 set -euo pipefail
 recipe=cremad
+task=emotion
 emotions="angry happy neutral sad"
 folds=""
 scheme="none se-cp n-cp n+se-cp"

@@ -9,6 +9,7 @@
 # and the options of every recipe:
 set -euo pipefail
 recipe=iemocap
+task=emotion
 emotions="angry happy neutral sad"
 folds="1 2 3 4 5"
 scheme="none se-cp n-cp n+se-cp"

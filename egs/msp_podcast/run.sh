@@ -8,6 +8,7 @@
 # and the options of every recipe:
 set -euo pipefail
 recipe=msp_podcast
+task=emotion
 emotions="angry disgust happy neutral sad"
 folds=""
 scheme="none se-cp n-cp n+se-cp"

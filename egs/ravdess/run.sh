@@ -9,6 +9,7 @@
 # and the options of every recipe:
 set -euo pipefail
 recipe=ravdess
+task=emotion
 emotions="angry happy neutral sad"
 folds="1 2 3 4 5 6"
 scheme="none se-cp n-cp n+se-cp"

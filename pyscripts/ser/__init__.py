@@ -2,10 +2,11 @@
 
 Imports run one way, each row using those above it:
 
-    errors, files, progress, tables, jobs           the ground
-    arks, audio, datadir, download, corpus          data as they lie on disk
+    errors, files, progress, tables                 the ground
+    processes, jobs, slurm, status                  jobs, here and on a cluster
+    arks, audio, datadir, download, corpus, speakers    data as they lie on disk
     noise, frontend, featurejobs                    audio to features
-    copypaste, options, labels, store               features to batches
-    model, checkpoint, evaluation, training         batches to a network
-    scoring, significance, results, plots, reporting    a network to tables
+    copypaste, options, labels, packed, store       features to batches
+    device, distributed, model, checkpoint, evaluation, training    batches to a network
+    scoring, verification, significance, results, plots, reporting, grid    a network to tables
 """

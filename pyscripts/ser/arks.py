@@ -21,6 +21,7 @@ from ser.tables import read_table
 _INDEXED = re.compile(r"(?P<ark>.+):(?P<offset>\d+)(?P<range>\[[\d:,]*\])?")
 _WIDTHS = {b"FV ": 4, b"DV ": 8, b"FM ": 4, b"DM ": 8}  # bytes a value, of vectors and matrices
 _COMPRESSED = (b"CM ", b"CM2", b"CM3")
+_AUTOMATIC = 1  # Kaldi's kAutomaticMethod
 
 
 class ArkWriter:
@@ -28,10 +29,14 @@ class ArkWriter:
 
     A context manager; an exception inside it leaves both paths as they were. The index names the ark by its absolute
     path, so that a data directory can be used from any working directory. Equal input gives equal bytes.
+
+    Args:
+        compress: matrices as Kaldi's feature scripts compress them: each column in one byte a value between its
+            quantiles (two bytes for matrices of up to 8 frames), so that they take about a quarter of the space.
     """
 
-    def __init__(self, ark: str | os.PathLike[str], scp: str | os.PathLike[str]) -> None:
-        self.ark, self.scp = Path(os.path.abspath(ark)), Path(scp)
+    def __init__(self, ark: str | os.PathLike[str], scp: str | os.PathLike[str], compress: bool = False) -> None:
+        self.ark, self.scp, self.compress = Path(os.path.abspath(ark)), Path(scp), compress
         self._stack = contextlib.ExitStack()
         self._ark_file: BinaryIO
         self._scp_temporary: Path
@@ -48,7 +53,8 @@ class ArkWriter:
         """Append a float32 or float64 matrix (frames, dimensions) or vector (frames,)."""
         self._lines.append(f"{utterance} {self.ark}:{self._ark_file.tell() + len(utterance.encode()) + 1}\n")
         try:
-            kaldiio.save_ark(self._ark_file, {utterance: array})
+            method = _AUTOMATIC if self.compress and array.ndim == 2 else None
+            kaldiio.save_ark(self._ark_file, {utterance: array}, compression_method=method)
         except OSError as error:  # a full disk: say which
             raise OSError(error.errno, error.strerror, str(self.ark)) from None
 

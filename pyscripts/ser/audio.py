@@ -188,6 +188,31 @@ def _cut(recording: Recording, start: float, end: float | None, name: str) -> np
     return recording.samples[int(start * recording.rate) : int(end * recording.rate)]
 
 
+class _Decoder:
+    """Decodes and cuts, keeping the last of each: the next utterance, or a reader beside, may want the same again."""
+
+    def __init__(self, rate: int, channel: int) -> None:
+        self.rate, self.channel = rate, channel
+        self.recording = lru_cache(maxsize=1)(self._recording)
+        self.waveform = lru_cache(maxsize=1)(self._waveform)
+
+    def _recording(self, rxfile: str) -> Recording | AudioError:
+        try:
+            return decode(rxfile, self.channel)
+        except AudioError as error:
+            return error
+
+    def _waveform(self, rxfile: str, start: float, end: float | None) -> Waveform | AudioError:
+        recording = self.recording(rxfile)
+        if isinstance(recording, AudioError):
+            return recording
+        try:
+            samples = recording.samples if end is None else _cut(recording, start, end, rxfile)
+        except AudioError as error:
+            return error
+        return Waveform(resample(samples, recording.rate, self.rate), len(samples) / recording.rate)
+
+
 class UtteranceReader:
     """Reads the utterances of a data directory: `wav.scp`, cut by `segments` where there is one.
 
@@ -198,15 +223,18 @@ class UtteranceReader:
         data: the data directory.
         rate: the rate wanted, in Hz.
         channel: as in `decode`.
+        beside: a reader of the same rate and channel. Iterated in step, readers of copies of the same recordings read
+            each utterance once for all; they yield the same arrays, which must not be changed.
 
     Raises:
         SerError: a table is malformed, or `segments` names a recording that `wav.scp` does not have.
     """
 
-    def __init__(self, data: Path, rate: int, channel: int = -1) -> None:
+    def __init__(self, data: Path, rate: int, channel: int = -1, beside: UtteranceReader | None = None) -> None:
         self.rate, self.channel = rate, channel
         self.resampled = self.mixed_down = 0
         self._utterances = read_utterances(data)
+        self._decoder = beside._decoder if beside else _Decoder(rate, channel)
 
     def __len__(self) -> int:
         return len(self._utterances)
@@ -214,28 +242,17 @@ class UtteranceReader:
     def __iter__(self) -> Iterator[tuple[str, Waveform | AudioError]]:
         """Yield every utterance once, in order, with its waveform or with what is wrong with it."""
         current: str | None = None
-        recording: Recording | AudioError
         for utterance, (rxfile, start, end) in self._utterances.items():
+            waveform = self._decoder.waveform(rxfile, start, end)
             if rxfile != current:
-                current, recording = rxfile, self._decode(rxfile)
-            if isinstance(recording, AudioError):
-                yield utterance, recording
-                continue
-            try:
-                samples = recording.samples if end is None else _cut(recording, start, end, rxfile)
-            except AudioError as error:
-                yield utterance, error
-                continue
-            yield utterance, Waveform(resample(samples, recording.rate, self.rate), len(samples) / recording.rate)
+                current = rxfile
+                self._count(self._decoder.recording(rxfile))
+            yield utterance, waveform
 
-    def _decode(self, rxfile: str) -> Recording | AudioError:
-        try:
-            recording = decode(rxfile, self.channel)
-        except AudioError as error:
-            return error
-        self.resampled += recording.rate != self.rate
-        self.mixed_down += recording.channels > 1 and self.channel < 0
-        return recording
+    def _count(self, recording: Recording | AudioError) -> None:
+        if isinstance(recording, Recording):
+            self.resampled += recording.rate != self.rate
+            self.mixed_down += recording.channels > 1 and self.channel < 0
 
 
 def read_utterances(data: Path) -> dict[str, tuple[str, float, float | None]]:

@@ -52,7 +52,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
 def load_model(path: str | os.PathLike[str], device: torch.device) -> tuple[ResNet34, dict[str, Any]]:
     """A network ready to evaluate, and the checkpoint it came from (`classes`, `front_end`, `epoch`, …)."""
     checkpoint = load_checkpoint(path)
-    model = ResNet34(len(checkpoint["classes"]))
+    model = ResNet34(len(checkpoint["classes"]), checkpoint["angular"])
     model.load_state_dict(checkpoint["model"])
     return model.to(device, memory_format=torch.channels_last).eval(), checkpoint
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import soundfile
 
@@ -36,6 +37,15 @@ class Recording:
     speaker: str
     emotion: str
     path: Path
+
+
+class HasFile(Protocol):
+    """What has an utterance id and an audio file, whatever its labels are."""
+
+    @property
+    def utterance(self) -> str: ...
+    @property
+    def path(self) -> str | Path: ...
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -80,7 +90,7 @@ def require_folder(folder: Path, pattern: str, remedy: str) -> None:
         raise SerError(f"{folder}: has no {pattern}; {hint}")
 
 
-def is_lfs_pointer(path: Path) -> bool:
+def is_lfs_pointer(path: str | os.PathLike[str]) -> bool:
     """True for the small text file that Git leaves in place of a file kept in Git LFS."""
     with open(path, "rb") as file:
         return file.read(64).startswith(b"version https://git-lfs.github.com/spec/")
@@ -131,7 +141,7 @@ def split_by_speaker(recordings: Sequence[Recording], lists: Mapping[str, list[s
             for name, speakers in lists.items()}
 
 
-def measure(recordings: Sequence[Recording], jobs: int, allow_partial: bool) -> dict[str, float]:
+def measure(recordings: Sequence[HasFile], jobs: int, allow_partial: bool) -> dict[str, float]:
     """Duration in seconds of each recording, from the file headers, which also shows what cannot be used.
 
     Raises:
@@ -139,7 +149,7 @@ def measure(recordings: Sequence[Recording], jobs: int, allow_partial: bool) -> 
             warning and absent from the result.
     """
     seconds: dict[str, float] = {}
-    bad: dict[str, list[Path]] = defaultdict(list)
+    bad: dict[str, list[str | Path]] = defaultdict(list)
     kinds: Counter[str] = Counter()
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         looks = pool.map(_look, (recording.path for recording in recordings))
@@ -160,10 +170,10 @@ def measure(recordings: Sequence[Recording], jobs: int, allow_partial: bool) -> 
     return seconds
 
 
-def _look(path: Path) -> tuple[float, int, int] | str:
+def _look(path: str | Path) -> tuple[float, int, int] | str:
     """Duration, sampling rate and channels of a file, or what is wrong with it."""
     try:
-        if path.stat().st_size == 0:
+        if os.stat(path).st_size == 0:
             return "empty file"
         info = soundfile.info(path)
     except FileNotFoundError:
@@ -193,7 +203,7 @@ def write_sets(data_dir: Path, sets: Mapping[str, Sequence[Recording]], seconds:
         if not usable:
             raise SerError(f"{data_dir / name}: no recording is left for this set; see the counts above")
         audio = [file_identity(recording.path) for recording in usable]
-        if _replace(data_dir / name, lambda folder, usable=usable: _write_tables(folder, usable, seconds), audio):
+        if replace_dir(data_dir / name, lambda folder, usable=usable: _write_tables(folder, usable, seconds), audio):
             print(_describe(data_dir / name, usable))
         else:
             unchanged += 1
@@ -215,8 +225,15 @@ def _write_tables(folder: Path, recordings: Sequence[Recording], seconds: Mappin
     write_table(folder / "spk2utt", datadir.spk2utt(utt2spk))
 
 
-def _replace(folder: Path, write: Callable[[Path], None], audio: object) -> bool:
-    """Put what `write` writes at `folder`, whole; False if `folder` was made of the same files and `audio` already."""
+def replace_dir(folder: Path, write: Callable[[Path], None], audio: object) -> bool:
+    """Put the data directory that `write` writes at `folder`, whole.
+
+    Returns:
+        False if `folder` was made of the same files and `audio` already and was left alone, as `write_sets` says.
+
+    Raises:
+        SerError: something else is there.
+    """
     folder = Path(os.path.realpath(folder))  # a link to a larger disk stays one
     new, old = (folder.with_name(f".{folder.name}.{end}") for end in ("new", "old"))
     for leftover in (new, old):  # of a run that was killed
@@ -244,12 +261,13 @@ def _replace(folder: Path, write: Callable[[Path], None], audio: object) -> bool
 
 def _is_part(folder: Path, whole: Path) -> bool:
     """Whether a data directory has the lists of `whole`, or what is left of them without some utterances."""
+    # Not utt2dur, which steps/make_mfcc.sh writes anew; spk2utt is compared with utt2spk by `validate`.
+    tables = [name for name in ("wav.scp", "utt2spk", "utt2emo") if (whole / name).exists()]
+    others = [name for name in os.listdir(whole) if name not in datadir.TABLES]  # a list of trials
     try:
-        datadir.validate(folder, need=("wav.scp", "utt2emo"))
-        # Not utt2dur, which steps/make_mfcc.sh writes anew; spk2utt was compared with utt2spk.
-        return all(
-            read_table(folder / name).items() <= read_table(whole / name).items()
-            for name in ("wav.scp", "utt2spk", "utt2emo")
+        datadir.validate(folder, need=tables)
+        return filecmp.cmpfiles(whole, folder, others, shallow=False)[0] == others and all(
+            read_table(folder / name).items() <= read_table(whole / name).items() for name in tables
         )
     except SerError:
         return False

@@ -15,7 +15,7 @@ import random
 import re
 import stat
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ser.errors import SerError
@@ -227,6 +227,35 @@ def subset(src: str | os.PathLike[str], dst: str | os.PathLike[str], utterances:
     if not keep:
         raise SerError(f"{src}: none of the utterances asked for is in it; {dst} was not written")
     _write(dst, _restrict(tables, keep), _extras(src))
+
+
+def filter_speakers(
+    data: DataDir, min_utts: int = 1, min_frames: int = 1, speakers: Container[str] | None = None
+) -> tuple[list[str], dict[str, str]]:
+    """Choose the utterances of speakers with enough data.
+
+    Args:
+        min_utts: speakers with fewer utterances that are long enough go.
+        min_frames: utterances with fewer frames (`utt2num_frames`) go; not looked at if it is 1.
+        speakers: other speakers than these go; None keeps all.
+
+    Returns:
+        The utterances kept, and for each of the others why not: `speaker`, `frames` or `utterances`.
+
+    Raises:
+        SerError: there is no `utt2num_frames`.
+    """
+    utt2spk = data.table("utt2spk")
+    frames = data.table("utt2num_frames") if min_frames > 1 else {}
+    why: dict[str, str] = {}
+    for utt, speaker in utt2spk.items():
+        if speakers is not None and speaker not in speakers:
+            why[utt] = "speaker"
+        elif min_frames > 1 and int(frames[utt]) < min_frames:
+            why[utt] = "frames"
+    left = Counter(speaker for utt, speaker in utt2spk.items() if utt not in why)
+    why |= {utt: "utterances" for utt, speaker in utt2spk.items() if utt not in why and left[speaker] < min_utts}
+    return [utt for utt in utt2spk if utt not in why], why
 
 
 def combine(dst: str | os.PathLike[str], sources: Sequence[str | os.PathLike[str]]) -> dict[str, list[str]]:

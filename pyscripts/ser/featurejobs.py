@@ -7,18 +7,24 @@
     collect  all splits: the directory's scp and tables, then the step's marker
 
 Killed anywhere, the same step again redoes the jobs without a marker and ends with the same bytes.
+
+Several data directories can be done by the same jobs: job 1 does split 1 of each, and so on. A step whose directories
+are copies of the same recordings shares the reading among them; every directory still has splits, arks, summaries and
+markers of its own, ends as it would alone, and is redone alone if it is stale alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from ser import datadir
@@ -57,6 +63,15 @@ class Summary:
         return f"{len(self.frames)} utterances, {sum(self.frames.values())} frames{hours}{counts}"
 
 
+@dataclass(frozen=True)
+class Part:
+    """A split of a data directory and where its features and the account of them go."""
+
+    data: Path
+    writer: ArkWriter
+    summary: Summary
+
+
 class FeatureStep(ABC):
     """One step: what it reads, what it makes of a split, what it leaves in the data directory."""
 
@@ -66,6 +81,7 @@ class FeatureStep(ABC):
     what: str  # that table's content, for the user
     dropping: str = "dropped"  # what happens to utterances that cannot be used, for the user
     mends_data: bool = False  # utterances dropped are taken out of the data directory that was read
+    compress: bool = False  # its matrices, as Kaldi does
     options: object
 
     @abstractmethod
@@ -80,6 +96,11 @@ class FeatureStep(ABC):
     def process(self, data: Path, writer: ArkWriter, summary: Summary) -> None:
         """Compute the features of a data directory or split; every utterance is counted or dropped."""
 
+    def process_together(self, parts: Sequence[Part]) -> None:
+        """The same as `process` of each part; for a step that can share work among them."""
+        for part in parts:
+            self.process(part.data, part.writer, part.summary)
+
     @abstractmethod
     def tables(self, data: Path, target: Path, summary: Summary) -> list[Path]:
         """Write what else belongs in the target directory; returns the files that later steps rely on."""
@@ -87,11 +108,21 @@ class FeatureStep(ABC):
     def digest(self, data: Path, without: Container[str] = ()) -> str:
         """Of all inputs and options, or of what they will be once some utterances are taken out."""
         inputs = [(utterance, value) for utterance, value in self.inputs(data).items() if utterance not in without]
-        return fingerprint(self.name, self.options, inputs)
+        return fingerprint(self.name, self.options, inputs, *(["compressed"] if self.compress else []))
+
+
+@dataclass(frozen=True)
+class Directory:
+    """A data directory to read, the one to write tables to, and the folders of logs and arks."""
+
+    data: Path
+    target: Path
+    log_dir: Path
+    ark_dir: Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that the three programs share."""
+    """The arguments that the programs of feature steps share."""
     parser.add_argument("verb", choices=("check", "job", "collect"), help="part of the step to run, see steps/")
     parser.add_argument("data", type=Path, help="data directory")
     parser.add_argument("ark_dir", type=Path, help="folder for arks")
@@ -100,53 +131,117 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--job", type=int, default=1, help="number of this job, from 1 (default: 1)")
     parser.add_argument("--log-dir", type=Path, help="folder for logs (default: <target>/log)")
     parser.add_argument(
+        "--also", type=Path, nargs=4, action="append", default=[], metavar=("DATA", "TARGET", "LOG_DIR", "ARK_DIR"),
+        help="another data directory to do in the same jobs; any number of times",
+    )
+    parser.add_argument(
         "--max-drop", type=float, default=0.01, help="greatest share of utterances that may be dropped (default: 0.01)"
     )
+
+
+def add_compress(parser: argparse.ArgumentParser) -> None:
+    """The option of the steps that write matrices."""
+    parser.add_argument("--compress", choices=("true", "false"), default="false", help="matrices, as Kaldi does")
+
+
+def directories(args: argparse.Namespace) -> list[Directory]:
+    """The data directories that the arguments name.
+
+    Raises:
+        SerError: two of them would write the same tables.
+    """
+    target = args.target or args.data
+    first = Directory(args.data, target, args.log_dir or target / "log", args.ark_dir)
+    places = [first, *(Directory(*paths) for paths in args.also)]
+    targets = Counter(place.target.resolve() for place in places)
+    if twice := [place.target for place in places if targets[place.target.resolve()] > 1]:
+        raise SerError(f"{twice[0]}: is named twice; name each directory once")
+    return places
 
 
 def run_verb(step: FeatureStep, args: argparse.Namespace) -> None:
     """Run one verb of a step.
 
+    `check` prints a line for each data directory: that it is up to date, or nothing.
+
     Raises:
         SerError: an input is bad, too many utterances are dropped, or a job has not finished.
     """
-    target: Path = args.target or args.data
-    name = f"{step.stem}_{target.resolve().name}"
-    marker_path = target / f".{step.name}.done"
+    places = directories(args)
     if args.verb == "check":
-        marker = Marker(marker_path, step.digest(args.data))
-        if marker.is_current():
-            print(f"{step.name}: {target}: {step.what} up to date")
-        else:
-            marker.clear()
-            _withdraw(step, target)
-            for folder in (target, args.ark_dir):
-                remove_leftovers(folder)
-        return
-    jobs = [
-        _Job(step, args.data / f"split{args.nj}" / str(number), target, args.ark_dir / f"{name}.{number}")
-        for number in range(1, args.nj + 1)
+        for place in places:
+            print(_check(step, place))
+    elif args.verb == "job":
+        _run(step, [_jobs(step, place, args.nj)[args.job - 1] for place in places])
+    else:
+        for place in places:
+            _collect(step, place, _jobs(step, place, args.nj), args.max_drop)
+
+
+def _marker_path(step: FeatureStep, place: Directory) -> Path:
+    return place.target / f".{step.name}.done"
+
+
+def _ark_name(step: FeatureStep, place: Directory) -> str:
+    return f"{step.stem}_{place.target.resolve().name}"
+
+
+def _jobs(step: FeatureStep, place: Directory, nj: int) -> list[_Job]:
+    name = _ark_name(step, place)
+    return [
+        _Job(step, place.data / f"split{nj}" / str(number), place.target, place.ark_dir / f"{name}.{number}")
+        for number in range(1, nj + 1)
     ]
-    if args.verb == "job":
-        jobs[args.job - 1].run()
-        return
+
+
+def _check(step: FeatureStep, place: Directory) -> str:
+    """That the outputs are up to date; or withdraws them, and says nothing."""
+    marker = Marker(_marker_path(step, place), step.digest(place.data))
+    if marker.is_current():
+        return f"{step.name}: {place.target}: {step.what} up to date"
+    marker.clear()
+    _withdraw(step, place.target)
+    for folder in (place.target, place.ark_dir):
+        remove_leftovers(folder)
+    return ""
+
+
+def _run(step: FeatureStep, jobs: Sequence[_Job]) -> None:
+    """Do those of the jobs that have not been done, together."""
+    stale = []
+    for job in jobs:
+        if job.marker.is_current():
+            print(f"{job.ark}: up to date")
+        else:
+            job.check_owner()
+            stale.append(job)
+    with contextlib.ExitStack() as stack:
+        parts = [job.begin(stack) for job in stale]
+        if parts:
+            step.process_together(parts)
+    for job, part in zip(stale, parts, strict=True):
+        job.finish(part.summary)
+
+
+def _collect(step: FeatureStep, place: Directory, jobs: Sequence[_Job], max_drop: float) -> None:
+    data, target = place.data, place.target
     summary = Summary()
     for job in jobs:
         summary.add(job.summary())
-    _judge_drops(step, args.data, target, summary, args.log_dir or target / "log", args.max_drop)
+    _judge_drops(step, data, target, summary, place.log_dir, max_drop)
     lines: dict[str, str] = {}
     for job in jobs:
         if job.scp.stat().st_size:
             lines.update(read_table(job.scp))
-    outputs = step.tables(args.data, target, summary)
+    outputs = step.tables(data, target, summary)
     write_table(target / step.scp, lines)
     mend = step.mends_data and bool(summary.dropped)
     # The marker speaks of the mended directory and comes first: killed in between, the step runs again and mends it.
-    marker = Marker(marker_path, step.digest(args.data, summary.dropped if mend else ()))
+    marker = Marker(_marker_path(step, place), step.digest(data, summary.dropped if mend else ()))
     marker.write([target / step.scp, *outputs, *(job.ark for job in jobs)])
     if mend:
-        datadir.fix(args.data)
-    _remove_surplus(args.ark_dir, name, args.nj)
+        datadir.fix(data)
+    _remove_surplus(place.ark_dir, _ark_name(step, place), len(jobs))
     print(f"{step.name}: {target}: {summary.describe()}")
 
 
@@ -158,31 +253,29 @@ class _Job:
         self.ark, self.scp, self.json = (Path(f"{os.path.abspath(stem)}.{suffix}") for suffix in ("ark", "scp", "json"))
         self._marker_path = stem.with_name(f".{stem.name}.done")
 
-    def _marker(self) -> Marker:
+    @cached_property
+    def marker(self) -> Marker:
         return Marker(self._marker_path, fingerprint(self.step.digest(self.split), str(self.ark)))
 
-    def run(self) -> None:
-        marker = self._marker()
-        if marker.is_current():
-            print(f"{self.ark}: up to date")
-            return
-        self._check_owner()
-        marker.clear()
-        summary = Summary()
-        with ArkWriter(self.ark, self.scp) as writer:
-            self.step.process(self.split, writer, summary)
+    def begin(self, stack: contextlib.ExitStack) -> Part:
+        """Withdraw what an earlier run left and open the ark, which is complete when the stack ends."""
+        self.marker.clear()
+        writer = stack.enter_context(ArkWriter(self.ark, self.scp, self.step.compress))
+        return Part(self.split, writer, Summary())
+
+    def finish(self, summary: Summary) -> None:
         record = {"data": os.path.abspath(self.target), **vars(summary)}
         write_text(self.json, json.dumps(record, indent=1) + "\n")
-        marker.write([self.ark, self.scp, self.json])
+        self.marker.write([self.ark, self.scp, self.json])
         print(f"{self.ark}: {summary.describe()}, {len(summary.dropped)} {self.step.dropping}")
 
     def summary(self) -> Summary:
-        if not self._marker().is_current():
+        if not self.marker.is_current():
             raise SerError(f"{self.ark}: its job has not finished; see its log, and run the step again")
         record = json.loads(self.json.read_text())
         return Summary(record["frames"], record["seconds"], record["dropped"], Counter(record["counts"]))
 
-    def _check_owner(self) -> None:
+    def check_owner(self) -> None:
         """Two data directories of one name must not share a folder of arks: the second would overwrite the first's."""
         if not self.json.exists():
             return

@@ -211,7 +211,7 @@ class Clock:
         if key not in self._frames:
             from ser.training import planner  # takes a second to import
 
-            plans, _, _ = planner([str(folder) for folder in run.train], run.options, run.scheme, run.seed)
+            plans, _ = planner([str(folder) for folder in run.train], run.options, run.scheme, run.seed)
             forward = _frames_of(run.dev) + _count(plans.plain(1, run.options.precise_bn))
             self._frames[key] = _count(plans.epoch(1)) + _FORWARD * forward
         return self._frames[key]
@@ -247,8 +247,8 @@ def _measure(run: Run, threads: int) -> tuple[float | None, str]:
     """Seconds per frame of a few training steps on random features, and a word on what was measured."""
     import torch
 
+    from ser.device import resolve_precision
     from ser.model import ResNet34
-    from ser.training import resolve_precision
 
     if run.device == "cuda" and not torch.cuda.is_available():
         return None, "no run of this grid has trained on a GPU yet, and this machine has none to measure"

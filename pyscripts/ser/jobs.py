@@ -111,6 +111,8 @@ def parse_request(arguments: Sequence[str], any_option: bool = False) -> Request
             del rest[: 1 if equals else 2]
         elif word.startswith("-"):
             taken = 0 if equals else _IGNORED.get(option, 1)
+            if option == "--num-nodes" and not any_option:
+                raise SerError(f"{word}: this machine is one node; several need a cluster's runner (slurm.py; cmd.sh)")
             if option not in _IGNORED and not any_option:
                 raise SerError(f"unknown option {word}; see --help")
             if len(rest) <= taken:

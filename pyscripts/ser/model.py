@@ -8,6 +8,8 @@ statistics, and a batch costs what its frames cost, not what its longest utteran
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -172,14 +174,42 @@ class AttentionPooling(nn.Module):
         return torch.einsum("bth,btd->bhd", scores.softmax(1), x).flatten(1)
 
 
+class AngularMargin(nn.Module):
+    """Additive angular margin softmax: Deng et al., ArcFace, CVPR 2019, equation (3).
+
+    Logits are scaled cosines of the embedding and a vector per class; in training the angle to the true class is
+    enlarged by the margin first, so that a class is learnt only once it wins by that much.
+    """
+
+    def __init__(self, dim: int, classes: int, margin: float, scale: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.xavier_normal_(torch.empty(classes, dim)))
+        self.margin, self.scale = margin, scale
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(B, D) embeddings and, in training, their (B,) labels to (B, classes) logits."""
+        with torch.autocast(x.device.type, enabled=False):
+            cosines = F.linear(F.normalize(x.float()), F.normalize(self.weight))
+            if labels is not None:
+                true = cosines.gather(1, labels[:, None])
+                sine = (1 - true.square()).clamp_min(1e-7).sqrt()
+                further = true * math.cos(self.margin) - sine * math.sin(self.margin)
+                # Past half a turn the cosine would rise again; a straight line goes on falling.
+                beyond = true - self.margin * math.sin(self.margin)
+                true = torch.where(true > -math.cos(self.margin), further, beyond)
+                cosines = cosines.scatter(1, labels[:, None], true)
+            return self.scale * cosines
+
+
 class ResNet34(nn.Module):
     """Features to class logits.
 
     Args:
         classes: size of the output layer.
+        angular: margin and scale of an `AngularMargin` output layer; None: a linear one after a ReLU (the paper's).
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, angular: tuple[float, float] | None = None) -> None:
         super().__init__()
         self.stem = nn.Conv2d(1, CHANNELS[0], 7, 1, 3, bias=False)
         self.stem_norm = nn.BatchNorm2d(CHANNELS[0])
@@ -191,7 +221,8 @@ class ResNet34(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.pooling = AttentionPooling(CHANNELS[-1])
         self.embedding = nn.Linear(HEADS * CHANNELS[-1], EMBEDDING)
-        self.classifier = nn.Linear(EMBEDDING, classes)
+        self.angular = angular
+        self.classifier = AngularMargin(EMBEDDING, classes, *angular) if angular else nn.Linear(EMBEDDING, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -220,6 +251,8 @@ class ResNet34(nn.Module):
             x = x.to(self.embedding.weight.dtype).mean(3).transpose(1, 2)
             return self.embedding(self.pooling(*layout.pad(x.reshape(-1, x.shape[2]))))
 
-    def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
-        """Logits (B, classes); arguments as in `embed`."""
+    def forward(self, frames: Tensor, lengths: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Logits (B, classes); arguments as in `embed`, and in training the (B,) labels, for the margin."""
+        if self.angular:
+            return self.classifier(self.embed(frames, lengths), labels)
         return self.classifier(F.relu(self.embed(frames, lengths)))

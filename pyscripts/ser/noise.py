@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -154,6 +154,16 @@ def noise_header(path: str) -> tuple[int, int]:
     if frames == 0:
         raise SerError(f"{path}: holds no samples; take the file out of the noise list")
     return frames, rate
+
+
+def draw_condition(lists: Collection[str], snrs: Collection[float], utterance: str, seed: int) -> tuple[str, float]:
+    """Draw one of several noise lists, by their names, and one of several SNRs in dB, a pure function of the arguments.
+
+    Every pair is equally likely; in what order they are given does not matter.
+    """
+    names, levels = sorted(lists), sorted(snrs)
+    key = (seed, utterance, names, levels)
+    return names[_draw(len(names), *key, "list")], levels[_draw(len(levels), *key, "snr")]
 
 
 def draw_noise(

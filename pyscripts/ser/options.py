@@ -15,7 +15,14 @@ import yaml
 from ser.copypaste import SHORT_UTTERANCES
 from ser.errors import SerError
 
-PRECISIONS = ("auto", "fp32", "bf16")
+CHOICES = {
+    "select": ("weighted_f1", "loss"),
+    "schedule": ("constant", "step", "cosine"),
+    "loss": ("cross-entropy", "aam"),
+    "short_utt": SHORT_UTTERANCES,
+    "precision": ("auto", "fp32", "bf16"),
+}
+_POSITIVE = ("batch_size", "learning_rate", "step_epochs", "step_factor", "scale", "crop")
 
 
 @dataclass(frozen=True)
@@ -23,10 +30,21 @@ class TrainOptions:
     """What conf/train.yaml sets; see there."""
 
     epochs: int
+    patience: int
+    select: str
     batch_size: int
     learning_rate: float
+    schedule: str
+    warmup_epochs: float
+    step_epochs: float
+    step_factor: float
+    loss: str
+    margin: float
+    scale: float
     crop: int
+    min_crop: int
     short_utt: str
+    window: int
     precise_bn: int
     precision: str
 
@@ -60,12 +78,25 @@ class TrainOptions:
         if missing := known.keys() - values.keys():
             raise SerError(f"no value for {', '.join(sorted(missing))}; set it in {paths[-1]}")
         options = cls(**values)
-        for name in ("epochs", "batch_size", "learning_rate", "crop"):
-            if not 0 < getattr(options, name) < math.inf:
-                raise SerError(f"{name}: {getattr(options, name)} is not a positive number")
-        if options.precise_bn < 0:
-            raise SerError("precise_bn: cannot be negative")
-        for name, choices in (("precision", PRECISIONS), ("short_utt", SHORT_UTTERANCES)):
-            if getattr(options, name) not in choices:
-                raise SerError(f"{name}: {getattr(options, name)!r} is none of {', '.join(choices)}")
+        for name, kind in cls.__annotations__.items():
+            value = getattr(options, name)
+            if kind == "str":
+                if value not in CHOICES[name]:
+                    raise SerError(f"{name}: {value!r} is none of {', '.join(CHOICES[name])}")
+            elif not 0 <= value < math.inf:
+                raise SerError(f"{name}: {value} is not a number from 0 up")
+            elif value == 0 and name in _POSITIVE:
+                raise SerError(f"{name}: 0 is not a positive number")
+        if options.min_crop > options.crop:
+            raise SerError(f"min_crop: {options.min_crop} is greater than crop, {options.crop}")
         return options
+
+    def rate(self, epoch: float) -> float:
+        """The learning rate after `epoch` epochs, whole and parts."""
+        rate = self.learning_rate * min(1.0, epoch / self.warmup_epochs if self.warmup_epochs else 1.0)
+        if self.schedule == "step":
+            rate *= self.step_factor ** (epoch // self.step_epochs)
+        elif self.schedule == "cosine" and epoch > self.warmup_epochs:
+            done = (epoch - self.warmup_epochs) / max(self.epochs - self.warmup_epochs, 1e-9)
+            rate *= (1 + math.cos(math.pi * min(1.0, done))) / 2
+        return rate

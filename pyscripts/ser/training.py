@@ -1,13 +1,19 @@
-"""The training loop: CopyPaste batches, Adam, the best epoch by weighted F1 on the dev set, resumable at any kill."""
+"""The training loop: planned batches, Adam, the best epoch on the dev set, resumable at any kill."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import math
 import platform
+import shutil
+import signal
 import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,68 +23,73 @@ import torch
 import torch.nn.functional as F
 import yaml
 from sklearn.metrics import f1_score
+from torch import nn
 
 from ser.checkpoint import load_checkpoint, save_checkpoint, transfer
-from ser.copypaste import CopyPaste, count_kinds
+from ser.copypaste import BatchPlan, CopyPaste, count_kinds
+from ser.device import resolve_precision
+from ser.distributed import World
 from ser.errors import SerError
-from ser.evaluation import log_posteriors
+from ser.evaluation import losses_and_choices
 from ser.files import Marker, fingerprint, remove_leftovers, write_text
-from ser.labels import NEUTRAL, Labels
+from ser.labels import EMOTIONS, NEUTRAL, Labels
 from ser.model import ResNet34
 from ser.options import TrainOptions
+from ser.packed import Pack, is_packed, label_file, pack
+from ser.progress import progress
 from ser.store import FeatureStore, features_digest, front_end
 from ser.tables import read_table
 
 FINISHED = ".train.done"  # in a run's folder: all epochs are done
+_SAVE_SECONDS = 600.0  # within a long epoch: what a lost machine costs at most
 
 
-def planner(data: Sequence[str], options: TrainOptions, scheme: str, seed: int) -> tuple[CopyPaste, Labels, list[str]]:
-    """The planner of a training, its labels and its utterances, from the tables of its data directories alone."""
-    lengths: dict[str, int] = {}
-    for folder in data:
-        lengths.update({u: int(n) for u, n in read_table(Path(folder) / "utt2num_frames").items()})
-    utterances = list(lengths)
-    labels = Labels.read(data, utterances)
-    neutral = labels.classes.index(NEUTRAL) if NEUTRAL in labels.classes else None
+def planner(
+    data: Sequence[str], options: TrainOptions, scheme: str, seed: int, table: str = EMOTIONS
+) -> tuple[CopyPaste, Labels]:
+    """The planner of a training and its labels, from the tables of its data directories alone."""
+    if is_packed(data[0]):
+        packed = Pack(data[0])
+        lengths, labels = packed.lengths, Labels(*packed.labels(table))
+    else:
+        frames = _frame_counts(data)
+        lengths, labels = np.array(list(frames.values())), Labels.read(data, list(frames), table=table)
+    neutral = labels.classes.index(NEUTRAL) if table == EMOTIONS and NEUTRAL in labels.classes else None
     plans = CopyPaste(
-        labels.indices, list(lengths.values()), scheme, neutral,
-        options.batch_size, options.crop, options.short_utt, seed,
+        labels.indices, lengths, scheme, neutral, options.batch_size, options.crop, options.short_utt, seed,
+        min_crop=options.min_crop, window=options.window,
     )
-    return plans, labels, utterances
+    return plans, labels
 
 
-def pick_device(name: str) -> torch.device:
-    """`auto` is the first GPU if there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise SerError("--device cuda: this torch sees no GPU; use --device cpu, or check nvidia-smi and the driver")
-    return torch.device(name)
+def utterances_of(data: Sequence[str]) -> list[str]:
+    """The utterances that a plan's indices stand for."""
+    return Pack(data[0]).utterances if is_packed(data[0]) else list(_frame_counts(data))
 
 
-def resolve_precision(precision: str, device: torch.device) -> str:
-    """`auto` is bf16 where the device multiplies bf16 natively, else fp32."""
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    capabilities = torch.cpu.get_capabilities()
-    return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
+def _frame_counts(data: Sequence[str]) -> dict[str, int]:
+    """Frames of each utterance of data directories."""
+    frames: dict[str, int] = {}
+    for folder in data:
+        frames.update({u: int(n) for u, n in read_table(Path(folder) / "utt2num_frames").items()})
+    return frames
 
 
 class Trainer:
     """One training run, from tables to `best.pt`.
 
     Args:
-        train, dev: data directories with voiced features and labels.
+        train, dev: data directories with voiced features and labels; `train` may be one packed set instead.
         out: the run's folder.
         options: of conf/train.yaml.
         scheme: a CopyPaste scheme.
         seed: of initial weights and of batch plans.
         device: where to train.
         init: a pre-trained model's folder, or None for random weights.
+        table: the data directories' table of labels.
+        world: the processes that train together, each with a `Trainer` of the same arguments.
 
-    Leaves in `out`: `best.pt` (the epoch with the best dev weighted F1), `last.pt` (to resume from), `config.yaml`,
+    Leaves in `out`: `best.pt` (the best epoch on the dev set), `last.pt` (to resume from), `config.yaml`,
     `tensorboard/`, and at the end the marker `FINISHED`.
     """
 
@@ -92,163 +103,271 @@ class Trainer:
         seed: int,
         device: torch.device,
         init: str | None = None,
+        table: str = EMOTIONS,
+        world: World | None = None,
     ) -> None:
-        self.train_data, self.dev_data, self.out = list(train), dev, out
+        self.train_data, self.dev_data, self.out, self.table = list(train), dev, out, table
         self.options, self.scheme, self.seed, self.device, self.init = options, scheme, seed, device, init
+        self.world = world or World()
         self.precision = resolve_precision(options.precision, device)
         self.front_end = front_end([*train, dev])
 
+    def run(self) -> None:
+        """Train, or take up where an interrupted run stopped, or return at once if there is nothing left to do.
+
+        A SIGTERM or SIGUSR1 ends the process with 128 + the signal's number, once the current batch is done and saved.
+        """
+        # Whether there is anything to do is asked without reading features, by what makes them differ.
+        unread = self._digest(features_digest([*self.train_data, self.dev_data]))
+        marker = Marker(self.out / FINISHED, fingerprint(unread, self.options.epochs, self.options.patience))
+        if self.world.tell(marker.is_current()):
+            self._say(f"{self.out} is up to date")
+            return
+        if self.world.leads:
+            marker.clear()
+            remove_leftovers(self.out)
+        self.plans, labels = planner(self.train_data, self.options, self.scheme, self.seed, self.table)
+        if len(labels.indices) // self.plans.batches_per_epoch < self.world.size:
+            raise SerError(f"{self.world.size} processes share batches of {self.options.batch_size} of "
+                           f"{len(labels.indices)} utterances: some would have none; ask for fewer processes")
+        self.train = self._load(self.train_data)
+        self.dev = self._load([self.dev_data])
+        if not is_packed(self.train_data[0]) and list(self.train.utterances) != utterances_of(self.train_data):
+            raise SerError(f"{self.train_data[0]}: feats.scp and utt2num_frames disagree; run prepare_feats.sh again")
+        self.dev_labels = Labels.read([self.dev_data], self.dev.utterances, labels.classes, self.table)
+        self.classes, self.digest = labels.classes, self._digest(self.train.digest, self.dev.digest)
+
+        torch.manual_seed(self.seed)
+        angular = (self.options.margin, self.options.scale) if self.options.loss == "aam" else None
+        self.model = ResNet34(len(self.classes), angular)
+        if self.init:
+            transfer(self.model, self.init, self.front_end)
+        self.model = self.model.to(self.device, memory_format=torch.channels_last)
+        self.parallel = self.world.parallel(self.model, self.device)
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=self.options.learning_rate)
+        self.state: dict[str, Any] = {
+            "epoch": 0, "best_score": -math.inf, "best_epoch": 0,
+            # Of an epoch that is under way: batches done, the sum of their losses, and how many were of each kind.
+            "batch": 0, "loss": 0.0, "kinds": {},
+        }
+        self._resume(self.world.tell(self._last() if self.world.leads else None))
+        if self.world.leads:
+            self._write_config()
+            self.writer = _tensorboard(self.out / "tensorboard", self.state["epoch"])
+        self._say(
+            f"{len(self.train.lengths)} utterances, {len(self.dev.lengths)} dev, {len(self.classes)} classes, scheme "
+            f"{self.scheme}, {self.device.type} {self.precision}, {torch.get_num_threads()} threads"
+            + (f" in each of {self.world.size} processes" if self.world.size > 1 else "")
+        )
+        self._epochs()
+        if self.world.leads:
+            self.writer.close()
+            marker.write([self.out / "best.pt", self.out / "last.pt"])
+
+    # ---- epochs
+
+    def _epochs(self) -> None:
+        if self.options.epochs == 0:
+            self._finish_epoch(0, math.nan, Counter())
+        with _signals() as self.stopped_by:
+            durations: list[float] = []
+            for epoch in range(self.state["epoch"] + 1, self.options.epochs + 1):
+                if self.options.patience and epoch > self.state["best_epoch"] + self.options.patience:
+                    self._say(f"no better epoch in {self.options.patience}: training ends")
+                    break
+                started = time.monotonic()
+                loss, kinds = self._train_epoch(epoch)
+                if not math.isfinite(loss):
+                    raise SerError(f"{self.out}: the loss of epoch {epoch} is {loss}; lower learning_rate, or use fp32")
+                said = self._finish_epoch(epoch, loss, kinds)
+                durations.append(time.monotonic() - started)
+                left = (self.options.epochs - epoch) * float(np.mean(durations))
+                self._say(f"{said}, {durations[-1]:.1f} s, {left:.0f} s left")
+
+    def _train_epoch(self, epoch: int) -> tuple[float, Counter[str]]:
+        """What is left of one pass over the planned batches; the mean loss of an example, and batches by kind."""
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        done, saved, count = self.state["batch"], time.monotonic(), self.plans.batches_per_epoch
+        kinds = Counter(self.state["kinds"])
+        self.model.train()
+        for number, plan in enumerate(self._with_progress(epoch, done), done + 1):
+            kinds.update(count_kinds([plan]))
+            total += self._step(plan, self.options.rate(epoch - 1 + (number - 0.5) / count))
+            late = time.monotonic() - saved > _SAVE_SECONDS
+            stop, save = self.world.any(bool(self.stopped_by), late)
+            if (stop or save) and number < count:
+                self.state.update(batch=number, loss=self._sum_of_losses(total), kinds=dict(kinds))
+                self._save_last()
+                total.zero_()
+                saved = time.monotonic()
+                if stop:
+                    self._leave(f"in epoch {epoch}, after {number} of {count} batches")
+        loss = self._sum_of_losses(total) / len(self.train.lengths)
+        self.state.update(batch=0, loss=0.0, kinds={})
+        return loss, kinds
+
+    def _with_progress(self, epoch: int, done: int) -> Iterator[BatchPlan]:
+        plans, left = self.plans.epoch(epoch, done), self.plans.batches_per_epoch - done
+        return progress(plans, left, f"epoch {epoch}", "batches") if self.world.leads else plans
+
+    def _step(self, plan: BatchPlan, rate: float) -> torch.Tensor:
+        """One step of the optimiser; the sum of the losses of this process's examples."""
+        if plan.ahead is not None:
+            self.train.prefetch(plan.ahead)
+        examples, plan = len(plan), plan.share(self.world.rank, self.world.size)
+        features, lengths = self.train.batch(plan)
+        labels = torch.from_numpy(plan.labels).to(self.device, non_blocking=True)
+        with self._autocast():
+            logits = self.parallel(features, lengths, labels)
+        loss = F.cross_entropy(logits.float(), labels, reduction="sum")
+        self.optimiser.param_groups[0]["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        # Gradients are averaged over processes: in all, the gradient of the whole batch's mean.
+        (loss * (self.world.size / examples)).backward()
+        self.optimiser.step()
+        return loss.detach()  # stays on the device: reading it would make a GPU wait each step
+
+    def _sum_of_losses(self, total: torch.Tensor) -> float:
+        return self.state["loss"] + float(self.world.sum(total.cpu().numpy()))
+
+    @torch.no_grad()
+    def _estimate_statistics(self, batches: Iterable[BatchPlan]) -> None:
+        """Replace batch-norm running averages, which lag behind the weights, by means over a few plain batches."""
+        norms = [module for module in self.model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        momentum = norms[0].momentum
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a cumulative average
+        self.model.train()
+        for plan in batches:
+            features, lengths = self.train.batch(plan.share(self.world.rank, self.world.size))
+            with self._autocast():
+                self.model.embed(features, lengths)
+        for norm in norms:
+            norm.momentum = momentum
+
+    def _finish_epoch(self, epoch: int, loss: float, kinds: Counter[str]) -> str:
+        """Evaluate and save; what there is to say of the epoch."""
+        if self.options.precise_bn:
+            self._estimate_statistics(self.plans.plain(epoch, self.options.precise_bn))
+        losses, choices = losses_and_choices(self.model, self.dev, self.dev_labels.indices, self.world)
+        truth = self.dev_labels.indices
+        dev_loss, dev_f1 = float(losses.mean()), float(f1_score(truth, choices, average="weighted", zero_division=0))
+        score = dev_f1 if self.options.select == "weighted_f1" else -dev_loss
+        self.state["epoch"] = epoch
+        best = score > self.state["best_score"]
+        if best:
+            self.state.update(best_score=score, best_epoch=epoch)
+        if self.world.leads:
+            shared = self._shared() | {"dev_weighted_f1": dev_f1, "dev_loss": dev_loss}
+            if best:
+                save_checkpoint(self.out / "best.pt", shared)
+            self._save_last(shared)
+            for name, value in {"train/loss": loss, "dev/loss": dev_loss, "dev/weighted_f1": dev_f1,
+                                **{f"batches/{name}": count for name, count in kinds.items()}}.items():
+                self.writer.add_scalar(name, value, epoch)
+        alone = f", {kinds['alone']} without partner" if kinds["alone"] else ""
+        return (
+            f"epoch {epoch}/{self.options.epochs}: loss {loss:.4f}, dev loss {dev_loss:.4f}, dev weighted F1 "
+            f"{100 * dev_f1:.2f} (best at {self.state['best_epoch']}){alone}"
+        )
+
+    # ---- files
+
+    def _load(self, data: list[str]) -> FeatureStore:
+        """The features of data directories; where several processes of a node want them, one reads and all map."""
+        if self.world.size == 1 or is_packed(data[0]):
+            return FeatureStore.load(data, self.device)
+        name = fingerprint(self.world.tell(str(time.time_ns())), data)[:16]
+        folder = Path(tempfile.gettempdir()) / f"ser-{name}-{self.world.node}"  # nodes may share that, too
+        if self.world.leads_node:
+            pack(data, folder, "float32")
+        self.world.wait()
+        store = FeatureStore.load([str(folder)], self.device)
+        store.utterances = list(store.utterances)  # which is otherwise read when asked for
+        self.world.wait()
+        if self.world.leads_node:
+            shutil.rmtree(folder)  # the mappings keep what they need of it, and a kill leaves nothing behind
+        return store
+
     def _digest(self, *features: str) -> str:
-        """Everything that the weights depend on; epochs apart, so that a longer training continues a shorter one."""
-        labels = [Path(folder) / "utt2emo" for folder in [*self.train_data, self.dev_data]]
-        options = {**asdict(self.options), "epochs": None, "precision": self.precision}
+        """What the weights depend on; when to end apart, so that a longer training continues a shorter one."""
+        labels = [label_file(folder, self.table) for folder in [*self.train_data, self.dev_data]]
+        options = {**asdict(self.options), "precision": self.precision, "patience": None}
+        if self.options.schedule != "cosine":  # which is cut to the number of epochs
+            options["epochs"] = None
         donor = Path(self.init) if self.init else None
         if donor is not None and donor.is_dir():
             donor = donor / "best.pt"
         return fingerprint(*features, *labels, options, self.scheme, self.seed, self.device.type, donor)
 
-    def run(self) -> None:
-        """Train, or take up where an interrupted run stopped, or return at once if there is nothing left to do."""
-        # Whether there is anything to do is asked without reading features, by what makes them differ.
-        unread = self._digest(features_digest([*self.train_data, self.dev_data]))
-        marker = Marker(self.out / FINISHED, fingerprint(unread, self.options.epochs))
-        best_path, last_path = self.out / "best.pt", self.out / "last.pt"
-        if marker.is_current():
-            print(f"{self.out} is up to date", flush=True)
-            return
-        marker.clear()
-        remove_leftovers(self.out)
-        plans, labels, utterances = planner(self.train_data, self.options, self.scheme, self.seed)
-        train = FeatureStore.load(self.train_data, self.device)
-        dev = FeatureStore.load([self.dev_data], self.device)
-        if train.utterances != utterances:
-            raise SerError(f"{self.train_data[0]}: feats.scp and utt2num_frames disagree; run prepare_feats.sh again")
-        dev_labels = Labels.read([self.dev_data], dev.utterances, labels.classes)
-        digest = self._digest(train.digest, dev.digest)
-
-        torch.manual_seed(self.seed)
-        model = ResNet34(len(labels.classes))
-        if self.init:
-            transfer(model, self.init, self.front_end)
-        model = model.to(self.device, memory_format=torch.channels_last)
-        optimiser = torch.optim.Adam(model.parameters(), lr=self.options.learning_rate)
-        state = self._resume(model, optimiser, digest)
-        self._write_config(labels.classes)
-        writer = _tensorboard(self.out / "tensorboard", state["epoch"])
-
-        print(
-            f"{len(train.utterances)} utterances, {len(dev.utterances)} dev, {len(labels.classes)} classes, scheme "
-            f"{self.scheme}, {self.device.type} {self.precision}, {torch.get_num_threads()} threads", flush=True,
-        )
-        durations: list[float] = []
-        for epoch in range(state["epoch"] + 1, self.options.epochs + 1):
-            started = time.monotonic()
-            batches = list(plans.epoch(epoch))
-            loss = self._train_epoch(model, optimiser, train, batches)
-            if not math.isfinite(loss):
-                raise SerError(f"{self.out}: the loss of epoch {epoch} is {loss}; lower learning_rate, or use fp32")
-            if self.options.precise_bn:
-                self._estimate_statistics(model, train, plans.plain(epoch, self.options.precise_bn))
-            scores = log_posteriors(model, dev)
-            dev_loss = float(-scores[np.arange(len(scores)), dev_labels.indices].mean())
-            dev_f1 = float(f1_score(dev_labels.indices, scores.argmax(1), average="weighted", zero_division=0))
-            state["epoch"] = epoch
-            shared = {
-                "model": model.state_dict(), "classes": list(labels.classes), "front_end": self.front_end,
-                "digest": digest, "epoch": epoch, "dev_weighted_f1": dev_f1,
-            }
-            if dev_f1 > state["best_f1"]:
-                state.update(best_f1=dev_f1, best_epoch=epoch)
-                save_checkpoint(best_path, shared)
-            save_checkpoint(last_path, {**shared, **state, "optimiser": optimiser.state_dict()})
-
-            durations.append(time.monotonic() - started)
-            left = (self.options.epochs - epoch) * float(np.mean(durations))
-            kinds = count_kinds(batches)
-            for name, value in {"train/loss": loss, "dev/loss": dev_loss, "dev/weighted_f1": dev_f1}.items():
-                writer.add_scalar(name, value, epoch)
-            for name, value in kinds.items():
-                writer.add_scalar(f"batches/{name}", value, epoch)
-            alone = f", {kinds['alone']} without partner" if kinds["alone"] else ""
-            print(
-                f"epoch {epoch}/{self.options.epochs}: loss {loss:.4f}, dev loss {dev_loss:.4f}, dev weighted F1 "
-                f"{100 * dev_f1:.2f} (best {100 * state['best_f1']:.2f} at {state['best_epoch']}){alone}, "
-                f"{durations[-1]:.1f} s, {left:.0f} s left", flush=True,
-            )
-        writer.close()
-        marker.write([best_path, last_path])
-
-    def _resume(self, model: ResNet34, optimiser: torch.optim.Optimizer, digest: str) -> dict[str, Any]:
-        """Load `last.pt` if it belongs to this very training; what it says of the epochs done and the best of them.
+    def _last(self) -> dict[str, Any] | None:
+        """`last.pt` if it belongs to this very training.
 
         What another training left here is withdrawn, scores included: nothing may take it for this one's.
         """
-        fresh = {"epoch": 0, "best_f1": -1.0, "best_epoch": 0}
         best_path, last_path = self.out / "best.pt", self.out / "last.pt"
         if not last_path.exists():
-            return fresh
+            return None
         last = load_checkpoint(last_path)
         reason = ""
-        if last["digest"] != digest:
+        if last["digest"] != self.digest:
             reason = "comes from other data or options"
         elif last["epoch"] > self.options.epochs:
             reason = f"has {last['epoch']} epochs, over {self.options.epochs}"
         if reason:
-            print(f"{last_path} {reason}; training again from the start", flush=True)
+            self._say(f"{last_path} {reason}; training again from the start")
             for stale in [last_path, best_path, *self.out.glob("score_*/score.json")]:
                 stale.unlink(missing_ok=True)
-            return fresh
+            return None
         # Killed between its two files, a run has a best.pt one epoch newer than last.pt; that epoch is done again.
-        if load_checkpoint(best_path)["epoch"] not in (last["best_epoch"], last["epoch"] + 1):
+        known = (last["best_epoch"], last["epoch"] + 1)
+        if (best_path.exists() or last["epoch"]) and load_checkpoint(best_path)["epoch"] not in known:
             raise SerError(f"{best_path} does not belong to {last_path}; delete {self.out} and train again")
-        model.load_state_dict(last["model"])
-        optimiser.load_state_dict(last["optimiser"])
-        print(f"resuming after epoch {last['epoch']}", flush=True)
-        return {name: last[name] for name in fresh}
+        return last
 
-    def _train_epoch(self, model: ResNet34, optimiser: torch.optim.Optimizer, train: FeatureStore, batches) -> float:
-        """One pass over the planned batches; the mean loss of an example."""
-        model.train()
-        total = torch.zeros((), device=self.device)
-        for plan in batches:
-            features, lengths = train.batch(plan)
-            labels = torch.from_numpy(plan.labels).to(self.device, non_blocking=True)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                logits = model(features, lengths)
-            loss = F.cross_entropy(logits.float(), labels)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            total += loss.detach() * len(plan)  # stays on the device: reading it would make a GPU wait each step
-        return float(total) / sum(map(len, batches))
+    def _resume(self, last: dict[str, Any] | None) -> None:
+        if last is None:
+            return
+        self.model.load_state_dict(last["model"])
+        self.optimiser.load_state_dict(last["optimiser"])
+        self.state = {name: last[name] for name in self.state}
+        within = f" and {last['batch']} batches of the next" if last["batch"] else ""
+        self._say(f"resuming after epoch {last['epoch']}{within}")
 
-    @torch.no_grad()
-    def _estimate_statistics(self, model: ResNet34, train: FeatureStore, batches) -> None:
-        """Replace batch-norm running averages, which lag behind the weights, by means over a few plain batches."""
-        norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-        momentum = norms[0].momentum
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # a cumulative average
-        model.train()
-        for plan in batches:
-            features, lengths = train.batch(plan)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                model.embed(features, lengths)
-        for norm in norms:
-            norm.momentum = momentum
+    def _shared(self) -> dict[str, Any]:
+        """What both checkpoints have in common."""
+        return {
+            "model": self.model.state_dict(), "classes": list(self.classes), "front_end": self.front_end,
+            "angular": self.model.angular, "digest": self.digest, "epoch": self.state["epoch"],
+        }
 
-    def _write_config(self, classes: Sequence[str]) -> None:
+    def _save_last(self, shared: dict[str, Any] | None = None) -> None:
+        if self.world.leads:
+            content = (shared or self._shared()) | self.state | {"optimiser": self.optimiser.state_dict()}
+            save_checkpoint(self.out / "last.pt", content)
+
+    def _leave(self, where: str) -> None:
+        """End this process as the signal asks, once everybody has what was saved."""
+        number = self.stopped_by[0] if self.stopped_by else signal.SIGTERM
+        self._say(f"stopped by {signal.Signals(number).name} {where}; the same command goes on from there")
+        self.world.wait()
+        sys.exit(128 + number)
+
+    def _write_config(self) -> None:
+        cuda = self.device.type == "cuda"
         config = {
             "train_data": self.train_data,
             "dev_data": self.dev_data,
+            "labels": self.table,
             "scheme": self.scheme,
             "seed": self.seed,
             "init": self.init or "random",
-            "classes": list(classes),
+            "classes": list(self.classes),
             **asdict(self.options),
             "precision": self.precision,
-            "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else platform.processor(),
+            "device": torch.cuda.get_device_name(self.device) if cuda else platform.processor(),
+            "processes": self.world.size,
             "threads": torch.get_num_threads(),
             "front_end": self.front_end,
             "git_revision": _git_revision(),
@@ -256,6 +375,28 @@ class Trainer:
             "packages": {name: importlib.metadata.version(name) for name in ("torch", "torchaudio", "numpy")},
         }
         write_text(self.out / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+
+    # ---- small things
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def _say(self, text: str) -> None:
+        if self.world.leads:
+            print(text, flush=True)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The list in which signals of a scheduler that wants the process to end are noted, in place of ending it."""
+    caught: list[int] = []
+    handled = (signal.SIGTERM, signal.SIGUSR1)
+    before = {number: signal.signal(number, lambda number, _frame: caught.append(number)) for number in handled}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _git_revision() -> str:

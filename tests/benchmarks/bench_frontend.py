@@ -3,21 +3,28 @@
 
 `steps/make_mfcc.sh`, `compute_vad.sh` and `prepare_feats.sh` are run as their jobs run them, from audio files to arks,
 but in this process: start-up (Python, imports) is measured apart. RAVDESS's 864 files, 16 kHz read as 8 kHz, are the
-default. kaldi-native-fbank does MFCC alone, frame by frame as its interface has it; it is given the same reading and
-resampling, which are reported apart.
+default. Noisy copies are made as stage 2 of run.sh makes them: six together, noise and music at 10, 5 and 0 dB, and
+with the clean recordings' VAD, so a copy has no VAD step. kaldi-native-fbank does MFCC alone, frame by frame as its
+interface has it; it is given the same reading and resampling, which are reported apart.
 
-Usage: python3 tests/benchmarks/bench_frontend.py [--corpus-dir DIR] [--noise FILE] [--repeat N]
+Every figure is processor time, not the clock's: what a core of one's own needs, whoever shares the machine. In a round
+everything is measured once; a ratio is the median of those within a round.
+
+Usage: python3 tests/benchmarks/bench_frontend.py [--corpus-dir DIR] [--musan-dir DIR] [--rounds N]
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -30,45 +37,45 @@ import kaldi_native_fbank  # noqa: E402
 import numpy as np  # noqa: E402
 import soundfile  # noqa: E402
 import torch  # noqa: E402
+from common import markdown, ratio, report  # noqa: E402
 from compute_vad import ComputeVad  # noqa: E402
 from make_mfcc import MakeMfcc  # noqa: E402
 from prepare_feats import PrepareFeats  # noqa: E402
 
 from ser.arks import ArkWriter, read_arks  # noqa: E402
 from ser.audio import resample  # noqa: E402
-from ser.featurejobs import FeatureStep, Summary  # noqa: E402
+from ser.featurejobs import FeatureStep, Part, Summary  # noqa: E402
 from ser.frontend import MfccOptions, read_conf  # noqa: E402
+from ser.noise import draw_noise  # noqa: E402
 from ser.tables import write_table  # noqa: E402
 
-
-def seconds(work: Callable[[], object], repeat: int) -> float:
-    """Processor time of the quickest of `repeat` runs: what a core of one's own needs, whoever shares the machine."""
-    times = []
-    for _ in range(repeat):
-        begin = time.process_time()
-        work()
-        times.append(time.process_time() - begin)
-    return min(times)
+COPIES = [(kind, snr) for kind in ("noise", "music") for snr in (10.0, 5.0, 0.0)]
 
 
-def process(step: FeatureStep, data: Path) -> None:
-    with ArkWriter(data / f"{step.stem}.ark", data / f"{step.stem}.index") as writer:
-        step.process(data, writer, Summary())
+def seconds(work: Callable[[], object]) -> float:
+    """Processor time of one run."""
+    begin = time.process_time()
+    work()
+    return time.process_time() - begin
 
 
-def three_steps(data: Path, repeat: int) -> list[float]:
-    """Seconds of MFCC, VAD, and normalisation with selection; leaves feats.scp and vad.scp."""
-    steps = (
-        (MakeMfcc(ROOT / "conf/mfcc_8k.conf", 0), "feats.scp"),
-        (ComputeVad(ROOT / "conf/vad.conf"), "vad.scp"),
-        (PrepareFeats("sliding"), None),
-    )
-    times = []
-    for step, table in steps:
-        times.append(seconds(lambda step=step: process(step, data), repeat))
-        if table:
-            os.replace(data / f"{step.stem}.index", data / table)
-    return times
+def process(step: FeatureStep, copies: Sequence[Path], index: str) -> None:
+    """What one job does of a step, of copies of the same recordings together; leaves an index file in each."""
+    with contextlib.ExitStack() as stack:
+        step.process_together([
+            Part(data, stack.enter_context(ArkWriter(data / f"{step.stem}.ark", data / index)), Summary())
+            for data in copies
+        ])
+
+
+def make_copy(clean: Path, copy: Path, noises: dict[str, str], kind: str, snr: float) -> Path:
+    """A noisy copy with the clean recordings' VAD, as steps/augment_data_dir.sh makes it."""
+    lengths = {utterance: len(voiced) / 100 for utterance, voiced in read_arks(clean / "vad.scp")}
+    drawn = {utterance: draw_noise(noises, utterance, length, snr, kind, 0) for utterance, length in lengths.items()}
+    write_table(copy / "utt2noise", drawn)
+    for name in ("wav.scp", "vad.scp"):
+        shutil.copy(clean / name, copy)
+    return copy
 
 
 def kaldi_native_options(options: MfccOptions) -> kaldi_native_fbank.MfccOptions:
@@ -106,50 +113,74 @@ def startup() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus-dir", type=Path, default=SHARED / "data/ravdess", help="folder of WAV files")
-    parser.add_argument("--noise", type=Path, help="noise file (default: the first of the shared MUSAN's)")
-    parser.add_argument("--repeat", type=int, default=3, help="runs of each, the quickest counts (default: 3)")
+    parser.add_argument("--musan-dir", type=Path, default=SHARED / "data/musan", help="folder with noise/ and music/")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="medians of N (default: %(default)s)")
     args = parser.parse_args()
     files = sorted(args.corpus_dir.rglob("*.wav"))
-    noises = [args.noise] if args.noise else sorted((SHARED / "data/musan/noise").rglob("*.wav"))
-    if not files or not noises:
-        sys.exit(f"no WAV files in {args.corpus_dir}, or no noise; name them with --corpus-dir and --noise")
+    lists = {
+        kind: {path.stem: str(path) for path in sorted((args.musan_dir / kind).rglob("*.wav"))}
+        for kind in ("noise", "music")
+    }
+    if not files or not all(lists.values()):
+        sys.exit(f"no WAV files in {args.corpus_dir}, or in noise or music of {args.musan_dir}; name the folders")
     torch.set_num_threads(1)
     options = read_conf(ROOT / "conf/mfcc_8k.conf", MfccOptions)
+    theirs = kaldi_native_options(options)
+    decoded = [soundfile.read(path, dtype="int16") for path in files]
+    hours = sum(len(samples) / rate for samples, rate in decoded) / 3600
+    signals = [(samples.astype(np.float32), rate) for samples, rate in decoded]
+    waveforms = [resample(samples, rate, options.rate) for samples, rate in signals]
 
     with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder)
-        table = {f"u{number:06d}": str(path) for number, path in enumerate(files)}
-        write_table(data / "wav.scp", table)
-        read = seconds(lambda: [soundfile.read(path, dtype="int16") for path in files], args.repeat)
-        decoded = [soundfile.read(path, dtype="int16") for path in files]
-        hours = sum(len(samples) / rate for samples, rate in decoded) / 3600
-        signals = [(samples.astype(np.float32), rate) for samples, rate in decoded]
-        convert = seconds(lambda: [resample(samples, rate, options.rate) for samples, rate in signals], args.repeat)
-        waveforms = [resample(samples, rate, options.rate) for samples, rate in signals]
-        theirs = kaldi_native_options(options)
-        native = seconds(lambda: [kaldi_native_mfcc(w, theirs, options.rate) for w in waveforms], args.repeat)
-        clean = three_steps(data, args.repeat)
-        first = next(iter(read_arks(data / "feats.scp")))[1]
+        clean = Path(folder) / "clean"
+        write_table(clean / "wav.scp", {f"u{number:06d}": str(path) for number, path in enumerate(files)})
+        mfcc, vad = MakeMfcc(ROOT / "conf/mfcc_8k.conf", 0), ComputeVad(ROOT / "conf/vad.conf")
+        normalise = PrepareFeats("sliding")
+        process(mfcc, [clean], "feats.scp")
+        process(vad, [clean], "vad.scp")
+        first = next(iter(read_arks(clean / "feats.scp")))[1]
         apart = np.abs(first - kaldi_native_mfcc(waveforms[0], theirs, options.rate)).max()
-        write_table(data / "utt2noise", {utt: f"5 0 {noises[n % len(noises)]}" for n, utt in enumerate(table)})
-        noisy = three_steps(data, args.repeat)
+        copies = [
+            make_copy(clean, Path(folder) / f"{kind}_{snr:g}", lists[kind], kind, snr) for kind, snr in COPIES
+        ]
+        work: dict[str, Callable[[], object]] = {
+            "clean: read, resample, MFCC, arks": lambda: process(mfcc, [clean], "feats.scp"),
+            "clean: VAD": lambda: process(vad, [clean], "vad.scp"),
+            "clean: sliding mean, voiced frames": lambda: process(normalise, [clean], "voiced.scp"),
+            "copy alone: read, mix, MFCC, arks": lambda: process(mfcc, copies[:1], "feats.scp"),
+            "six copies: read once, mix, MFCC, arks": lambda: process(mfcc, copies, "feats.scp"),
+            "six copies: sliding mean, voiced frames": lambda: process(normalise, copies, "voiced.scp"),
+            "kaldi-native-fbank: read": lambda: [soundfile.read(path, dtype="int16") for path in files],
+            "kaldi-native-fbank: resample, as ours": lambda: [resample(*signal, options.rate) for signal in signals],
+            "kaldi-native-fbank: MFCC": lambda: [kaldi_native_mfcc(w, theirs, options.rate) for w in waveforms],
+        }
+        times: dict[str, list[float]] = {name: [] for name in work}
+        for _ in range(args.rounds):
+            for name, action in work.items():
+                times[name].append(seconds(action))
 
-    print(f"{len(files)} files, {hours:.2f} h, as {options.rate} Hz; seconds of one core, quickest of {args.repeat}")
-    rows = {
-        "start-up of a job that makes MFCC, in no sum below": startup(),
-        "ours: read, resample, MFCC, write arks": clean[0],
-        "ours: VAD": clean[1],
-        "ours: sliding mean, voiced frames": clean[2],
-        "ours: all three steps": sum(clean),
-        "kaldi-native-fbank: read (soundfile)": read,
-        "kaldi-native-fbank: resample (as ours)": convert,
-        f"kaldi-native-fbank: MFCC (ours differ by {apart:.4f})": native,
-        "ours, all steps / kaldi-native-fbank, up to MFCC": sum(clean) / (read + convert + native),
-        "ours: a noisy copy, all three steps": sum(noisy),
-        "noisy copy / clean": sum(noisy) / sum(clean),
+    def total(*starts: str, share: float = 1.0) -> list[float]:
+        """Of each round, all that begins with one of these words."""
+        chosen = [values for name, values in times.items() if name.startswith(starts)]
+        return [share * sum(values) for values in zip(*chosen, strict=True)]
+
+    all_clean, native = total("clean"), total("kaldi-native")
+    ratios = {
+        "a noisy copy, one of six / clean, all steps": (total("six copies", share=1 / 6), all_clean),
+        "the same, MFCC step alone": (total("six copies: read", share=1 / 6), total("clean: read")),
+        "a noisy copy made alone / clean, MFCC step": (total("copy alone"), total("clean: read")),
+        "clean, all steps / kaldi-native-fbank, up to MFCC": (all_clean, native),
+        "a noisy copy, one of six / kaldi-native-fbank": (total("six copies", share=1 / 6), native),
     }
-    for what, value in rows.items():
-        print(f"{what:52}{value:6.2f}")
+    startup_seconds = startup()
+    report(
+        "Front end and noisy copies", torch.device("cpu"),
+        [f"{len(files)} files, {hours:.2f} h, as {options.rate} Hz; seconds of one core, medians of {args.rounds}.",
+         f"Start-up of a job that makes MFCC, in no figure below: {startup_seconds:.2f} s.",
+         f"The first utterance's MFCC and kaldi-native-fbank's differ by {apart:.4f} at most."],
+        markdown(["", "s"], [[name, f"{statistics.median(values):.2f}"] for name, values in times.items()]),
+        markdown(["", "ratio"], [[name, f"{ratio(*pair):.2f}"] for name, pair in ratios.items()]),
+    )
 
 
 if __name__ == "__main__":

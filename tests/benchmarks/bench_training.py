@@ -1,93 +1,145 @@
 #!/usr/bin/env python3
-"""What CopyPaste on the fly costs a training step.
+"""Training: examples a second of whole epochs beside a plain DataLoader loop, and what preparing batches costs.
 
-Times the same training steps twice, taking turns, on batches of n+se-cp: once planned and gathered from the feature
-store as training does it, once on batches that were gathered beforehand. Prints the ratio, and the share of planning
-and gathering alone. Utterances have random features and the lengths of voiced acted speech (about 2 s).
+Epochs of n+se-cp over the same utterances take turns: the loop of peer_loop.py, and ours in float32 and, where the
+device multiplies it natively, bf16. Then the same steps of ours on batches that are in memory, planned and gathered
+beforehand: the floor of the pipeline; and planning and gathering alone.
+
+Usage: python3 tests/benchmarks/bench_training.py [--data DIR] [--utterances N] [--rounds N] [--device D] [--workers N]
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from common import features, interleaved, markdown, parse_options, ratio, report, seconds, source_name
+from peer_loop import PeerLoop
+from torch import Tensor
 
 from ser.copypaste import BatchPlan, CopyPaste
+from ser.device import pick_device, resolve_precision
 from ser.errors import run_main
 from ser.model import ResNet34
-from ser.options import PRECISIONS
 from ser.store import FeatureStore
-from ser.training import pick_device, resolve_precision
+from ser.tables import read_table
+
+
+class OurLoop:
+    """The step of ser.training, on planned batches."""
+
+    def __init__(self, classes: int, device: torch.device, precision: str) -> None:
+        self.device, self.precision = device, precision
+        torch.manual_seed(0)
+        self.model = ResNet34(classes).to(device, memory_format=torch.channels_last).train()
+        self.optimiser = torch.optim.Adam(self.model.parameters())
+
+    def step(self, plan: BatchPlan, batch: tuple[Tensor, Tensor]) -> None:
+        labels = torch.from_numpy(plan.labels).to(self.device, non_blocking=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            logits = self.model(*batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        F.cross_entropy(logits.float(), labels).backward()
+        self.optimiser.step()
+
+    def epoch(self, plans: CopyPaste, store: FeatureStore, number: int) -> None:
+        for plan in plans.epoch(number):
+            self.step(plan, store.batch(plan))
+
+
+def precisions(device: torch.device) -> list[str]:
+    """Those that the device computes natively."""
+    return list(dict.fromkeys(["fp32", resolve_precision("auto", device)]))
+
+
+def our_data(folder: Path, device: torch.device, batch_size: int) -> tuple[CopyPaste, FeatureStore, list[str]]:
+    """Planner, store and classes of a data directory."""
+    store = FeatureStore.load([folder], device)
+    emotions = read_table(folder / "utt2emo")
+    classes = sorted(set(emotions.values()))
+    labels = np.array([classes.index(emotions[utterance]) for utterance in store.utterances])
+    plans = CopyPaste(labels, store.lengths, "n+se-cp", classes.index("neutral"), batch_size)
+    return plans, store, classes
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--utterances", type=int, default=1024, help="(default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=128, help="(default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="times each batch is taken (default: %(default)s)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="(default: %(default)s)")
-    args = parser.parse_args()
+    def workers(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--workers", type=int, default=2, help="of the peer's DataLoader (default: %(default)s)")
+
+    args = parse_options(__doc__, 384, 3, workers)
     device = pick_device(args.device)
-    precision = resolve_precision(args.precision, device)
-    random = np.random.default_rng(0)
-    lengths = random.gamma(8, 25, args.utterances).astype(int).clip(30, 600)
-    frames = torch.from_numpy(random.standard_normal((int(lengths.sum()), 23), dtype=np.float32))
-    store = FeatureStore([f"utt{n}" for n in range(args.utterances)], lengths, frames, device)
-    plans = CopyPaste(random.integers(0, 4, args.utterances), lengths, "n+se-cp", 2, args.batch_size)
+    with features(args.data, args.utterances) as folder:
+        plans, store, classes = our_data(folder, device, args.batch_size)
+        peer = PeerLoop(folder, classes, args.batch_size, args.workers, device)
+        ours = {precision: OurLoop(len(classes), device, precision) for precision in precisions(device)}
+        measure(args, device, plans, store, peer, ours)
 
-    torch.manual_seed(0)
-    model = ResNet34(4).to(device, memory_format=torch.channels_last).train()
-    optimiser = torch.optim.Adam(model.parameters())
 
-    def wait() -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-    def step(plan: BatchPlan, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
-        labels = torch.from_numpy(plan.labels).to(device, non_blocking=True)
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            logits = model(*batch)
-        optimiser.zero_grad(set_to_none=True)
-        F.cross_entropy(logits.float(), labels).backward()
-        optimiser.step()
-
-    def timed(action: Callable[[], None]) -> float:
-        started = wait()
-        action()
-        return wait() - started
-
+def measure(
+    args: argparse.Namespace,
+    device: torch.device,
+    plans: CopyPaste,
+    store: FeatureStore,
+    peer: PeerLoop,
+    ours: dict[str, OurLoop],
+) -> None:
     ready = [(plan, store.batch(plan)) for plan in plans.epoch(1)]
-    for plan, batch in ready[:2]:
-        step(plan, batch)
-    resident, on_the_fly, preparing = [], [], []
+    padded = list(peer.loader)
+    for plan, batch in ready[:2]:  # to warm up
+        for loop in ours.values():
+            loop.step(plan, batch)
+    for batch in padded[:2]:
+        peer.step(*batch)
+
+    peer_name = f"plain loop, fp32, {args.workers} workers"
+    names = {precision: f"ours, {precision}" for precision in ours}
+    actions = {peer_name: peer.epoch}
+    for precision, loop in ours.items():
+        actions[names[precision]] = lambda loop=loop: loop.epoch(plans, store, 1)
+    epochs = interleaved(actions, args.rounds, device)
+
+    speeds = []
+    for name, times in epochs.items():
+        per_second = len(store.utterances) / statistics.median(times)
+        speeds.append([name, f"{per_second:.1f}", f"{ratio(epochs[peer_name], times):.2f}"])
+
+    loop = list(ours.values())[-1]  # the precision that training takes
+    steps: dict[str, list[list[float]]] = {name: [[] for _ in ready] for name in ("ready", "made", "gather", "peer")}
     for _ in range(args.rounds):
-        fresh = plans.epoch(1)
-        for plan, batch in ready:
-            resident.append(timed(lambda plan=plan, batch=batch: step(plan, batch)))
-
-            def planned_and_gathered() -> None:
-                planned = next(fresh)  # noqa: B023 - called at once
-                step(planned, store.batch(planned))
-
-            on_the_fly.append(timed(planned_and_gathered))
-            preparing.append(timed(lambda plan=plan: store.batch(plan)))
-    planning = timed(lambda: list(plans.epoch(1))) / len(ready)
-    ratios = [a / b for a, b in zip(on_the_fly, resident, strict=True)]
-    name = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
-    step_time = statistics.median(resident)
-    print(f"{name}, {precision}, batches of {len(ready[0][0])}, {len(ready)} batches, {args.rounds} rounds")
-    print(f"a step on a batch in memory         {1e3 * step_time:9.2f} ms")
-    print(f"a step with CopyPaste on the fly    {1e3 * statistics.median(on_the_fly):9.2f} ms")
-    print(f"ratio, median of pairs              {statistics.median(ratios):9.4f}")
-    print(f"planning, share of a step           {planning / step_time:9.4f}")
-    print(f"gathering, share of a step          {statistics.median(preparing) / step_time:9.4f}")
+        for index, (plan, batch) in enumerate(ready):
+            taking_turns = {
+                "ready": lambda plan=plan, batch=batch: loop.step(plan, batch),
+                "made": lambda plan=plan: loop.step(plan, store.batch(plan)),
+                "gather": lambda plan=plan: store.batch(plan),
+                "peer": lambda index=index: peer.step(*padded[index]),
+            }
+            for name, action in taking_turns.items():
+                steps[name][index].append(seconds(action, device))
+    planning = statistics.median(seconds(lambda: list(plans.epoch(1)), device) for _ in range(5)) / len(ready)
+    step, made, gather, peer_step = (statistics.fmean(map(statistics.median, steps[name])) for name in steps)
+    costs = [
+        ["plain loop, fp32: a step on a batch in memory", f"{1e3 * peer_step:.1f}", ""],
+        [f"ours, {loop.precision}: a step on a batch in memory", f"{1e3 * step:.1f}", "100.0 %"],
+        ["with the batch gathered on the fly", f"{1e3 * made:.1f}", f"{100 * made / step:.1f} %"],
+        ["planning alone", f"{1e3 * planning:.2f}", f"{100 * planning / step:.2f} %"],
+        ["gathering alone", f"{1e3 * gather:.2f}", f"{100 * gather / step:.2f} %"],
+        ["planning and gathering", f"{1e3 * (planning + gather):.2f}", f"{100 * (planning + gather) / step:.2f} %"],
+    ]
+    frames = sum(len(batch[0]) for _, batch in ready)
+    laid = sum(batch[0].shape[0] * batch[0].shape[2] for batch in padded)
+    size = len(store.utterances)
+    report(
+        "Training", device,
+        [f"{size} utterances, {source_name(args.data)}, {len(ready)} batches, n+se-cp; medians of {args.rounds} rounds",
+         f"that take turns. An example has {frames / size:.0f} frames on average; the plain loop pads it to "
+         f"{laid / size:.0f}."],
+        markdown(["whole epochs", "examples/s", "ratio to the plain loop"], speeds),
+        markdown(["one batch", "ms", "share of a step of ours"], costs),
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""Score a list of verification trials by the cosine of their x-vectors; equal error rate and detection cost.
+
+Writes OUT/scores (lines "<utterance> <utterance> <score>", in the list's order) and OUT/trials.json. What is scored
+already, the same list with the same x-vectors, is left as it is. A trial without an x-vector is an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ser.errors import SerError, run_main
+from ser.featurejobs import scp_inputs
+from ser.files import Marker, atomic_path, fingerprint, write_text
+from ser.verification import Trials, cosine_scores, eer, min_dcf, read_trials, read_xvectors
+
+
+def describe(out: Path, record: dict[str, Any]) -> str:
+    return (f"{out}: EER {100 * record['eer']:.2f} %, minDCF({record['p_target']:g}) {record['min_dcf']:.4f} over "
+            f"{record['targets']} target and {record['nontargets']} non-target trials")
+
+
+def write_scores(path: Path, trials: Trials, scores: np.ndarray) -> None:
+    """With the 9 digits that bring a float32 back as it was: the figures can be computed from the file alone."""
+    names = trials.utterances
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        for (first, second), score in zip(trials.pairs.tolist(), scores.tolist(), strict=True):
+            file.write(f"{names[first]} {names[second]} {score:.9g}\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=Path, required=True, metavar="FILE",
+                        help='lines "<1|0> <utterance> <utterance>", 1: one speaker (as VoxCeleb\'s lists)')
+    parser.add_argument("--xvectors", type=Path, required=True, metavar="DIR",
+                        help="folder of steps/extract_xvectors.sh")
+    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder for the scores")
+    parser.add_argument("--p-target", type=float, default=0.01, metavar="P",
+                        help="probability of a target trial, of the detection cost (default: %(default)s)")
+    args = parser.parse_args()
+    index, made_by = args.xvectors / "xvector.scp", args.xvectors / "xvectors.json"
+    if not args.trials.exists():
+        raise SerError(f"{args.trials}: no such trial list")
+    scores_path, record_path = args.out / "scores", args.out / "trials.json"
+    marker = Marker(args.out / ".trials.done", fingerprint(args.trials, scp_inputs(index), made_by, args.p_target))
+    if marker.is_current():
+        print(f"{describe(args.out, json.loads(record_path.read_text()))} (up to date)")
+        return
+    marker.clear()
+    record_path.unlink(missing_ok=True)
+    trials = read_trials(args.trials)
+    scores = cosine_scores(read_xvectors(trials, args.xvectors), trials.pairs)
+    record = {
+        "eer": eer(scores, trials.targets), "min_dcf": min_dcf(scores, trials.targets, args.p_target),
+        "p_target": args.p_target, "c_miss": 1.0, "c_fa": 1.0,
+        "targets": int(trials.targets.sum()), "nontargets": int((~trials.targets).sum()),
+        "trials": str(args.trials), "xvectors": str(args.xvectors),
+        "checkpoint": json.loads(made_by.read_text())["checkpoint"] if made_by.exists() else None,
+    }
+    write_scores(scores_path, trials, scores)
+    write_text(record_path, json.dumps(record, indent=1) + "\n")
+    marker.write([scores_path, record_path])
+    print(describe(args.out, record))
+
+
+if __name__ == "__main__":
+    run_main(main)

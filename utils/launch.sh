@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Run a Python program in several processes that train one network: on this machine, or on all nodes of a Slurm job.
+#
+# Usage: utils/launch.sh [options] <program> <its arguments>
+#  e.g.: utils/launch.sh --processes 4 pyscripts/train.py --train data/train_voiced --dev data/dev_voiced --out exp/a
+#
+# A process that is lost (killed, out of memory) takes the others of its training down with it; all are then started
+# again, and go on from what was saved last. A GPU of its own is what each process looks for, in the order of its rank
+# on its node; CPU threads (OMP_NUM_THREADS) are shared out.
+#
+# Options
+#   --processes N      on each node (default: 1)
+#   --nodes M          nodes of the Slurm job that this runs in, each of which gets N processes (default: 1)
+#   --restarts N       times that all are started again; one loss may take two (default: 5)
+#   --port P           where the processes find each other, on the first node (default: drawn from the job's number)
+#   --master HOST      the first node, of which this script tells itself on the others
+set -euo pipefail
+
+processes=1
+nodes=1
+restarts=5
+port=
+master=
+
+. "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
+. "$SER_ROOT/utils/parse_options.sh"
+
+die() { echo "launch.sh: error: $*" >&2; exit 1; }
+[ $# -gt 0 ] || die "name a program (--help explains)"
+for number in "$processes" "$nodes"; do
+  [[ $number =~ ^[1-9][0-9]*$ ]] || die "--processes and --nodes take a number from 1, not '$number'"
+done
+[[ $restarts =~ ^[0-9]+$ ]] || die "--restarts takes a whole number, not '$restarts'"
+
+if [ "$nodes" -gt 1 ] && [ -z "$master" ]; then
+  [ -n "${SLURM_JOB_ID:-}" ] || die "--nodes $nodes: several nodes need a job of Slurm's (slurm.py --num-nodes $nodes; cmd.sh)"
+  [ "${SLURM_JOB_NUM_NODES:-1}" -eq "$nodes" ] || die "--nodes $nodes: this job has ${SLURM_JOB_NUM_NODES:-1} (slurm.py --num-nodes)"
+  # One launcher a node; the batch script runs on the first node, which the others must be able to call. srun, told to
+  # stop, would kill what it started: it is kept from hearing that, and its processes are told by name.
+  setsid srun --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 --kill-on-bad-exit=1 \
+    --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
+    "${BASH_SOURCE[0]}" --processes "$processes" --nodes "$nodes" --restarts "$restarts" \
+    --port "${port:-$((20000 + SLURM_JOB_ID % 20000))}" --master "$(hostname -f)" "$@" &
+  signals=0
+  trap 'signals=$((signals + 1)); scancel --signal=TERM "$SLURM_JOB_ID"' TERM
+  while before=$signals code=0; wait $! || code=$?; [ "$signals" != "$before" ]; do :; done
+  exit "$code"
+fi
+
+threads=$((OMP_NUM_THREADS / processes))
+export OMP_NUM_THREADS=$((threads > 0 ? threads : 1))
+# Started again, processes must not find the addresses of those before them in the launchers' own store.
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
+options=(--nproc-per-node "$processes" --max-restarts "$restarts" --nnodes "$nodes")
+if [ "$nodes" -eq 1 ]; then
+  options+=(--standalone)
+else
+  host=$([ "$SLURM_PROCID" -eq 0 ] && echo true || echo false)
+  options+=(--rdzv-backend c10d --rdzv-id "$SLURM_JOB_ID" --rdzv-endpoint "$master:$port"
+    --rdzv-conf "is_host=$host,join_timeout=120")
+fi
+exec python3 -m torch.distributed.run "${options[@]}" "$@"
