@@ -120,7 +120,7 @@ def write(args: argparse.Namespace, rows: Sequence[dict[str, float]]) -> None:
     epoch = f"{args.steps} of the epoch's batches" if args.steps else "all of the epoch's batches"
     report(
         "Growth", device,
-        [f"{source_name(args.data).capitalize()}, again and again; {epoch} of {args.batch_size} trained on;",
+        [f"Corpus: {source_name(args.data)}, again and again; {epoch} of {args.batch_size} trained on;",
          f"medians of {args.rounds}. Imports alone hold {first['start'] / _MB:.0f} MB. {exponents}",
          f"Figure: {args.png.name}."],
         markdown(header + (["GPU, MB"] if device.type == "cuda" else []), table),
