@@ -34,11 +34,12 @@
 #   --mfcc-config FILE     front end (default: egs/NAME/conf/mfcc.conf if there, else conf/mfcc_8k.conf)
 #   --cmn C                mean normalisation: sliding, utterance or none (default: sliding)
 #   --copy-vad V           frames kept of a noisy copy: those of the clean recording's VAD, or its own (default: clean)
+#   --compress B           true: features take a quarter of the space, as Kaldi's compressed matrices (default: false)
 #   --nj N                 parallel jobs of feature extraction (default: cores of this machine)
 #   --ngpu N               GPUs of a training, on each of its nodes (default: 1 if this machine has one)
 #   --num-nodes N          nodes of a training, under Slurm; each batch is shared out to all processes (default: 1)
 #   --num-processes N      processes of a training without GPU, on each of its nodes (default: 1)
-#   --train-threads N      CPU threads of a process of a training without GPU (default: 4, or its share of the cores)
+#   --train-threads N      CPU threads of a process of a training (default: 4, or its share of the cores)
 #   --commands FILE        run nothing; write the command of every run, training and scores, as a line of FILE
 # shellcheck disable=SC2154 # a recipe's variables
 set -euo pipefail
@@ -75,6 +76,7 @@ config=
 mfcc_config=
 cmn=sliding
 copy_vad=clean
+compress=false
 nj=$(getconf _NPROCESSORS_ONLN)
 ngpu=
 num_nodes=1
@@ -146,12 +148,17 @@ started=$SECONDS
 begin() { stage_started=$SECONDS; echo "$(date +%T) stage $1: $2"; }
 finish() { echo "$(date +%T) stage $1 done in $((SECONDS - stage_started)) s"; }
 runs_stage() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
+jobs=(--nj "$nj" --cmd "$train_cmd" --compress "$compress") # of steps that write features
 features() { # <set>
-  guarded make_mfcc.sh --nj "$nj" --cmd "$train_cmd" --mfcc-config "$mfcc_config" "data/$1"
+  guarded make_mfcc.sh "${jobs[@]}" --mfcc-config "$mfcc_config" "data/$1"
   guarded compute_vad.sh --nj "$nj" --cmd "$train_cmd" "data/$1"
   voiced "$1"
 }
-voiced() { guarded prepare_feats.sh --nj "$nj" --cmd "$train_cmd" --cmn "$cmn" "data/$1" "data/$1_voiced"; }
+voiced() { guarded prepare_feats.sh "${jobs[@]}" --cmn "$cmn" "data/$1" "data/$1_voiced"; }
+prepare_noise() {
+  [ -n "$musan_dir" ] || die "--musan-dir: name a folder with MUSAN (fetched there if the folder does not exist)"
+  guarded "$SER_ROOT/local/prepare_musan.sh" "$musan_dir" data/noise
+}
 words() { printf '%q ' "$@"; echo; }
 train() { # <run directory> <seed> <its data, and what else the task wants>
   words ${launcher[@]+"${launcher[@]}"} "$SER_ROOT/pyscripts/train.py" "${@:3}" --seed "$2" --init "$init" \
@@ -184,8 +191,6 @@ fi
 
 if runs_stage 2; then
   begin 2 "noisy copies"
-  [ -n "$musan_dir" ] || die "--musan-dir: name a folder with MUSAN (fetched there if the folder does not exist)"
-  guarded "$SER_ROOT/local/prepare_musan.sh" "$musan_dir" data/noise
   make_copies
   finish 2
 fi

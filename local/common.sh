@@ -28,21 +28,26 @@ set_training_device() {
   [ -n "$ngpu" ] || ngpu=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU' | sed 's/^[1-9].*/1/') || ngpu=0
   [[ $ngpu =~ ^(0|[1-9][0-9]*)$ ]] || die "--ngpu takes a number of GPUs from 0, not '$ngpu'"
   [[ $num_nodes =~ ^[1-9][0-9]*$ ]] || die "--num-nodes takes a number from 1, not '$num_nodes'"
+  case $num_nodes/$cuda_cmd in
+    1/*) ;;
+    */run.py*) die "--num-nodes $num_nodes: run.py knows one machine; choose a cluster's runner in cmd.sh" ;;
+  esac
   [[ $num_processes =~ ^[1-9][0-9]*$ ]] || die "--num-processes takes a number from 1, not '$num_processes'"
   if [ "$ngpu" -gt 0 ] && [ "$num_processes" -gt 1 ]; then
     die "--num-processes is for trainings without GPU; with --ngpu $ngpu each GPU has its process"
   fi
   if [ -z "$train_threads" ]; then
-    train_threads=$(($(getconf _NPROCESSORS_ONLN) / num_processes))
+    train_threads=$(($(getconf _NPROCESSORS_ONLN) / (ngpu > 0 ? ngpu : num_processes)))
     [ "$train_threads" -le 4 ] || train_threads=4
     [ "$train_threads" -ge 1 ] || train_threads=1
   fi
   [[ $train_threads =~ ^[1-9][0-9]*$ ]] || die "--train-threads takes a number from 1, not '$train_threads'"
   if [ "$ngpu" -gt 0 ]; then
-    processes=$ngpu device=cuda train_options="--gpu $ngpu" score_options="--gpu 1"
+    processes=$ngpu device=cuda train_options="--gpu $ngpu " score_options="--gpu 1 "
   else
-    device=cpu train_options="--num-threads $((processes * train_threads))" score_options="--num-threads $train_threads"
+    device=cpu train_options='' score_options=''
   fi
+  train_options+="--num-threads $((processes * train_threads))" score_options+="--num-threads $train_threads"
   launcher=()
   if [ $((processes * num_nodes)) -gt 1 ]; then
     launcher=("$SER_ROOT/utils/launch.sh" --processes "$processes" --nodes "$num_nodes")

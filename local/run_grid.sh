@@ -27,7 +27,7 @@
 #   --config FILE          training options over those of conf/train.yaml and egs/<recipe>/conf/train.yaml
 #   --nj N                 parallel jobs of feature extraction (default: cores of this machine)
 #   --ngpu N               GPUs of a training, 0 or 1 (default: 1 if this machine has one)
-#   --train-threads N      CPU threads of a training without GPU (default: 4, or all cores if they are fewer)
+#   --train-threads N      CPU threads of a training (default: 4, or all cores if they are fewer)
 #   --stage N              first stage (default: 0)
 #   --stop-stage N         last stage (default: 5)
 set -euo pipefail

@@ -40,6 +40,7 @@ make_features() {
 }
 
 make_copies() {
+  prepare_noise
   noisy_copies "$base_train" train "${copies[@]}"
   noisy_copies "$base_test" test "${noisy_tests[@]}"
 }
@@ -59,11 +60,11 @@ noisy_copies() {
       "data/$from" "data/noise/$list.scp" "data/$copy"
     suffixes[$copy]=${suffix:+-$suffix} dirs+=("data/$copy") pairs+=("data/$copy" "data/${copy}_voiced")
   done
-  guarded make_mfcc.sh --nj "$nj" --cmd "$train_cmd" --mfcc-config "$mfcc_config" --copies "${dirs[*]}"
+  guarded make_mfcc.sh "${jobs[@]}" --mfcc-config "$mfcc_config" --copies "${dirs[*]}"
   if [ "$copy_vad" = own ]; then
     for copy in "$@"; do guarded compute_vad.sh --nj "$nj" --cmd "$train_cmd" "data/$copy"; done
   fi
-  guarded prepare_feats.sh --nj "$nj" --cmd "$train_cmd" --cmn "$cmn" --copies "${pairs[*]}"
+  guarded prepare_feats.sh "${jobs[@]}" --cmn "$cmn" --copies "${pairs[*]}"
   for copy in "$@"; do in_folds "${copy}_voiced" "$set" "${suffixes[$copy]}" "${copy}_voiced"; done
 }
 

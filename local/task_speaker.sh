@@ -4,6 +4,7 @@
 # $min_utts utterances of at least $min_frames voiced frames.
 train_data=${train_data:-clean+noise}
 [[ $noise_passes =~ ^[1-9][0-9]*$ ]] || die "--noise-passes takes a number from 1, not '$noise_passes'"
+[[ $feature_dtype =~ ^float(16|32)$ ]] || die "--feature-dtype is float16 or float32, not '$feature_dtype'"
 for number in "$min_utts" "$min_frames"; do
   [[ $number =~ ^[0-9]+$ ]] || die "--min-utts and --min-frames take whole numbers, not '$number'"
 done
@@ -16,15 +17,23 @@ check_lists() {
   for set in train dev test; do validate_data_dir.sh --no-feats --no-emo "data/$set" > /dev/null; done
   for set in train dev; do "$SER_ROOT/pyscripts/data_dir.py" check-disjoint "data/$set" data/test > /dev/null; done
   "$SER_ROOT/pyscripts/data_dir.py" speaker-counts data/train data/dev data/test
+  "$SER_ROOT/pyscripts/score_trials.py" --trials data/test/trials --check data/test
   echo "no speaker of test is in train or dev; $(wc -l < data/test/trials) trials"
 }
 
 make_features() {
   local set
+  # Where recordings are decoded by a program, its absence must not be taken for damage to the recordings.
+  if grep -q '^[^ ]* *ffmpeg ' data/*/wav.scp && ! command -v ffmpeg > /dev/null; then
+    die "ffmpeg is not on PATH, and recordings of this corpus are decoded by it; install it on every machine that runs jobs"
+  fi
   for set in train dev test; do features "$set"; done
+  "$SER_ROOT/pyscripts/score_trials.py" --trials data/test/trials --check data/test_voiced
 }
 
 make_copies() {
+  if [ "$train_data" = clean ]; then echo "none for --train-data clean"; return; fi
+  prepare_noise
   local pass dir dirs=() pairs=() own_vad=false
   if [ "$copy_vad" = own ]; then own_vad=true; fi
   for ((pass = 1; pass <= noise_passes; pass++)); do
@@ -33,11 +42,11 @@ make_copies() {
     guarded augment_data_dir.sh --snr "10 5 0" --suffix "noisy$pass" --seed "$pass" --own-vad "$own_vad" \
       data/train "data/noise/noise_train.scp data/noise/music_train.scp" "$dir"
   done
-  guarded make_mfcc.sh --nj "$nj" --cmd "$train_cmd" --mfcc-config "$mfcc_config" --copies "${dirs[*]}"
+  guarded make_mfcc.sh "${jobs[@]}" --mfcc-config "$mfcc_config" --copies "${dirs[*]}"
   if [ "$copy_vad" = own ]; then
     for dir in "${dirs[@]}"; do guarded compute_vad.sh --nj "$nj" --cmd "$train_cmd" "$dir"; done
   fi
-  guarded prepare_feats.sh --nj "$nj" --cmd "$train_cmd" --cmn "$cmn" --copies "${pairs[*]}"
+  guarded prepare_feats.sh "${jobs[@]}" --cmn "$cmn" --copies "${pairs[*]}"
 }
 
 prepare_training() {
@@ -52,7 +61,7 @@ prepare_training() {
       kept+=("data/${copy}_kept")
     done
   fi
-  guarded pack_feats.sh "${kept[@]}" "$packed"
+  guarded pack_feats.sh --cmd "$train_cmd" --dtype "$feature_dtype" "${kept[@]}" "$packed"
 }
 
 # The runs asked for: a line "<run directory> <seed>" each.

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import yaml
 
-from ser.checkpoint import load_model
+from ser.checkpoint import FINISHED, load_model
 from ser.datadir import DataDir
 from ser.device import pick_device
 from ser.errors import SerError, run_main
@@ -25,7 +25,6 @@ from ser.labels import Labels
 from ser.options import TrainOptions
 from ser.scoring import check_complete, score_folder, write_score
 from ser.store import FeatureStore, features_digest, front_end
-from ser.training import FINISHED
 
 
 def named_folder(text: str) -> tuple[str, Path]:

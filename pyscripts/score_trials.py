@@ -17,6 +17,7 @@ import numpy as np
 from ser.errors import SerError, run_main
 from ser.featurejobs import scp_inputs
 from ser.files import Marker, atomic_path, fingerprint, write_text
+from ser.tables import read_table
 from ser.verification import Trials, cosine_scores, eer, min_dcf, read_trials, read_xvectors
 
 
@@ -33,16 +34,39 @@ def write_scores(path: Path, trials: Trials, scores: np.ndarray) -> None:
             file.write(f"{names[first]} {names[second]} {score:.9g}\n")
 
 
+def check(path: Path, data: Path) -> None:
+    """Refuse trials of one kind only, and of utterances that a data directory lacks."""
+    trials = read_trials(path)
+    targets = int(trials.targets.sum())
+    if targets in (0, len(trials.targets)):
+        kind = "non-target" if targets == 0 else "target"
+        raise SerError(f"{path}: all {len(trials.targets)} trials are {kind} trials; error rates need both kinds")
+    missing = sorted(set(trials.utterances) - read_table(data / "utt2spk").keys())
+    if missing:
+        raise SerError(
+            f"{path}: {len(missing)} utterances of its trials are not in {data} ({', '.join(missing[:3])}); the logs "
+            "of the steps that made it say what was dropped; restore those recordings, or take the trials out"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=Path, required=True, metavar="FILE",
                         help='lines "<1|0> <utterance> <utterance>", 1: one speaker (as VoxCeleb\'s lists)')
-    parser.add_argument("--xvectors", type=Path, required=True, metavar="DIR",
-                        help="folder of steps/extract_xvectors.sh")
-    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder for the scores")
+    parser.add_argument("--xvectors", type=Path, metavar="DIR", help="folder of steps/extract_xvectors.sh")
+    parser.add_argument("--out", type=Path, metavar="OUT", help="folder for the scores")
+    parser.add_argument("--check", type=Path, metavar="DATA",
+                        help="only check the trials, and that their utterances are in this data directory")
     parser.add_argument("--p-target", type=float, default=0.01, metavar="P",
                         help="probability of a target trial, of the detection cost (default: %(default)s)")
     args = parser.parse_args()
+    if args.check:
+        check(args.trials, args.check)
+        return
+    if args.xvectors is None or args.out is None:
+        parser.error("--xvectors and --out are needed to score")
+    if not 0 < args.p_target < 1:
+        raise SerError(f"--p-target: {args.p_target} is not between 0 and 1")
     index, made_by = args.xvectors / "xvector.scp", args.xvectors / "xvectors.json"
     if not args.trials.exists():
         raise SerError(f"{args.trials}: no such trial list")

@@ -54,27 +54,34 @@ def main() -> None:
     for name, kind in names.items():
         options.add_argument(f"--{name.replace('_', '-')}", type=kind, choices=CHOICES.get(name))
     args = parser.parse_args()
-    settings = TrainOptions.read([DEFAULTS, *args.config], {name: getattr(args, name) for name in names})
-
-    if args.dump_plan:
-        plans, labels = planner(args.train, settings, args.scheme, args.seed, args.labels)
-        utterances = utterances_of(args.train)
-        with atomic_path(args.dump_plan) as temporary, open(temporary, "w", encoding="utf-8") as lines:
-            for number, batch in enumerate(plans.epoch(args.plan_epoch)):
-                lines.writelines(json.dumps(r) + "\n" for r in describe(batch, number, utterances, labels.classes))
-        return
-    if args.dev is None or args.out is None:
-        parser.error("--dev and --out are needed to train")
-    if args.num_threads:
-        torch.set_num_threads(args.num_threads)
-    init = None if args.init == "random" else args.init
-    device = pick_device(args.device)
-    with World(device.type) as world:
+    with World() as world:  # from here on an error ends all processes
+        settings = TrainOptions.read([DEFAULTS, *args.config], {name: getattr(args, name) for name in names})
+        if args.dump_plan:
+            dump_plan(args.dump_plan, args.plan_epoch, args.train, settings, args.scheme, args.seed, args.labels)
+            return
+        if args.dev is None or args.out is None:
+            parser.error("--dev and --out are needed to train")
+        if args.num_threads:
+            torch.set_num_threads(args.num_threads)
+        init = None if args.init == "random" else args.init
+        device = pick_device(args.device)
+        world.join(device.type)
         if device.type == "cuda":
             device = torch.device("cuda", world.local_rank)
         Trainer(
             args.train, args.dev, args.out, settings, args.scheme, args.seed, device, init, args.labels, world
         ).run()
+
+
+def dump_plan(
+    path: Path, epoch: int, train: list[str], settings: TrainOptions, scheme: str, seed: int, table: str
+) -> None:
+    """Write the plan of one epoch as JSON lines, one an example."""
+    plans, labels = planner(train, settings, scheme, seed, table)
+    utterances = utterances_of(train)
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as lines:
+        for number, batch in enumerate(plans.epoch(epoch)):
+            lines.writelines(json.dumps(r) + "\n" for r in describe(batch, number, utterances, labels.classes))
 
 
 if __name__ == "__main__":

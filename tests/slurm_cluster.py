@@ -243,6 +243,9 @@ def _free_ports(count: int) -> list[int]:
 if __name__ == "__main__":
     if reason := unavailable():
         sys.exit(reason)
+    # Started in the background, or ended by a time limit, it stops the cluster as well.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     with Cluster() as cluster:
         print(f"export SLURM_CONF={cluster.environment['SLURM_CONF']}\nrunning until Ctrl-C", flush=True)
         with contextlib.suppress(KeyboardInterrupt):

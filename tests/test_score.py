@@ -10,10 +10,11 @@ import pytest
 import torch
 from tiny_data import SMALL, make_data
 
+from ser.checkpoint import FINISHED
 from ser.labels import Labels
 from ser.options import TrainOptions
 from ser.scoring import read_score
-from ser.training import FINISHED, Trainer
+from ser.training import Trainer
 
 
 @pytest.fixture(scope="module")

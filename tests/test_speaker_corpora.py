@@ -672,7 +672,7 @@ def test_hold_out_of_few_sessions(capsys: pytest.CaptureFixture[str]) -> None:
     assert {r.speaker for r in train} == {r.speaker for r in recordings} | {"v"}
     assert "one recording of each of 21" in capsys.readouterr().out
     with pytest.raises(SerError, match=r"2 training speakers.*nothing can be held out"):
-        speakers.hold_out(made_up({"a": 3, "b": 1}), 500)
+        speakers.hold_out(made_up({"a": 2, "b": 1}), 500)
 
 
 def test_drawn_trials() -> None:

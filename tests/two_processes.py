@@ -58,4 +58,5 @@ def check(world: World) -> None:
 
 if __name__ == "__main__":
     with World() as world:
+        world.join("cpu")
         check(world)

@@ -6,7 +6,9 @@
 #
 # A process that is lost (killed, out of memory) takes the others of its training down with it; all are then started
 # again, and go on from what was saved last. A GPU of its own is what each process looks for, in the order of its rank
-# on its node; CPU threads (OMP_NUM_THREADS) are shared out.
+# on its node; CPU threads (OMP_NUM_THREADS) are shared out. A SIGTERM or SIGUSR1 is passed on to the processes, which
+# save and end within the 30 s that torchrun gives them. Where machines have several networks, GLOO_SOCKET_IFNAME and
+# NCCL_SOCKET_IFNAME name the one to use.
 #
 # Options
 #   --processes N      on each node (default: 1)
@@ -30,7 +32,17 @@ die() { echo "launch.sh: error: $*" >&2; exit 1; }
 for number in "$processes" "$nodes"; do
   [[ $number =~ ^[1-9][0-9]*$ ]] || die "--processes and --nodes take a number from 1, not '$number'"
 done
+[[ ${port:-0} =~ ^[0-9]+$ ]] || die "--port takes a number, not '$port'"
+[ -z "$master" ] || [ -n "${SLURM_PROCID:-}" ] || die "--master is for this script's own use within srun"
 [[ $restarts =~ ^[0-9]+$ ]] || die "--restarts takes a whole number, not '$restarts'"
+
+# wait_for <process>: pass a SIGTERM or SIGUSR1 on, by `told`, and end as the process does.
+wait_for() {
+  local before code signals=0
+  trap 'signals=$((signals + 1)); told' TERM USR1
+  while before=$signals code=0; wait "$1" || code=$?; [ "$signals" != "$before" ]; do :; done
+  exit "$code"
+}
 
 if [ "$nodes" -gt 1 ] && [ -z "$master" ]; then
   [ -n "${SLURM_JOB_ID:-}" ] || die "--nodes $nodes: several nodes need a job of Slurm's (slurm.py --num-nodes $nodes; cmd.sh)"
@@ -41,10 +53,9 @@ if [ "$nodes" -gt 1 ] && [ -z "$master" ]; then
     --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
     "${BASH_SOURCE[0]}" --processes "$processes" --nodes "$nodes" --restarts "$restarts" \
     --port "${port:-$((20000 + SLURM_JOB_ID % 20000))}" --master "$(hostname -f)" "$@" &
-  signals=0
-  trap 'signals=$((signals + 1)); scancel --signal=TERM "$SLURM_JOB_ID"' TERM
-  while before=$signals code=0; wait $! || code=$?; [ "$signals" != "$before" ]; do :; done
-  exit "$code"
+  # shellcheck disable=SC2329  # wait_for calls it
+  told() { until scancel --signal=TERM "$SLURM_JOB_ID"; do sleep 2; done; } # the controller may be away for a while
+  wait_for $!
 fi
 
 threads=$((OMP_NUM_THREADS / processes))
@@ -59,4 +70,12 @@ else
   options+=(--rdzv-backend c10d --rdzv-id "$SLURM_JOB_ID" --rdzv-endpoint "$master:$port"
     --rdzv-conf "is_host=$host,join_timeout=120")
 fi
-exec python3 -m torch.distributed.run "${options[@]}" "$@"
+guard=(setpriv --pdeathsig KILL) # killed itself, this script leaves nobody behind
+"${guard[@]}" true 2> /dev/null || guard=()
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+# A SIGUSR1 that a scheduler sends to all processes is for those that train, which handle it.
+(trap '' USR1; exec ${guard[@]+"${guard[@]}"} python3 "$SER_ROOT/utils/torchrun.py" --log-dir "$logs" "${options[@]}" "$@") &
+# shellcheck disable=SC2329
+told() { kill -TERM $!; }
+wait_for $!

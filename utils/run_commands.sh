@@ -15,6 +15,7 @@ cmd=run.py
 . "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
 # A job of the array: the runner calls this script again with the number of its line.
 if [ "${1:-}" = --line ]; then
+  trap : TERM # told to stop, wait for a command that is saving
   eval "$(sed -n "$2p" "$3")"
   exit
 fi

@@ -93,6 +93,8 @@ if cd -- "$directory"; then
   set +m
   [ -z "$stopped" ] || stop "$stopped"
   while before=$signals; wait "$child"; code=$?; [ "$signals" != "$before" ]; do :; done
+  # Told to stop, a shell may go before what it runs, which is still saving: Slurm says when there is no more time.
+  while [ -n "$stopped" ] && kill -0 -- "-$child" 2> /dev/null; do sleep 0.1; done
   kill -KILL -- "-$child" 2> /dev/null
 else
   code=1
@@ -298,10 +300,12 @@ class Runner:
         cause = _CAUSES.get("OUT_OF_MEMORY" if _OVER_MEMORY.search(_tail(member, again=True)) else name)
         if member.record is not None:
             stopped, code = member.record
+            if not over and (stopped or not settled):
+                return  # until the controller says why, and that none of it runs any more
             if stopped == "SIGUSR1":
                 self._return(member, _PREEMPTED, f"was stopped by SIGUSR1{where}")
-            elif not over and (stopped or not settled):
-                return  # until the controller says why
+            elif name in _LOST_NODE:
+                self._return(member, _NODE, f"was lost: its node failed{where}")
             elif cause:
                 self._fail(member, f"{cause}{where}, code {code}")
             elif stopped:

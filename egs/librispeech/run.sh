@@ -11,6 +11,7 @@
 #   --trial-seed N              which trials (default 0)
 #   --allow-partial true|false  go on when recordings are unreadable, leaving them out (default false)
 #   --noise-passes N            noisy copies of each utterance, with noise or music at 10, 5 or 0 dB each (default 1)
+#   --feature-dtype T           of the packed features that are trained on, float16 or float32 (default float16)
 #   --min-utts N                what a speaker needs to be trained on: so many utterances … (default 2)
 #   --min-frames N              … of so many voiced frames; shorter ones are left out (default 100)
 # and the options of every recipe but --scheme and --folds:
@@ -27,6 +28,7 @@ num_trials=10
 trial_seed=0
 allow_partial=false
 noise_passes=1
+feature_dtype=float16
 min_utts=2
 min_frames=100
 data_options="train_subsets test_subsets dev_speakers num_trials trial_seed allow_partial"

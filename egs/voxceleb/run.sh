@@ -13,6 +13,7 @@
 #   --swbd-table FILE           who speaks in Switchboard: lines <speaker> <sphere file> <A|B>
 #   --allow-partial true|false  go on when files are empty or unusable, leaving them out (default false)
 #   --noise-passes N            noisy copies of each utterance, with noise or music at 10, 5 or 0 dB each (default 1)
+#   --feature-dtype T           of the packed features that are trained on, float16 or float32 (default float16)
 #   --min-utts N                what a speaker needs to be trained on: so many utterances … (default 2)
 #   --min-frames N              … of so many voiced frames; shorter ones are left out (default 100)
 # and the options of every recipe but --scheme and --folds:
@@ -30,6 +31,7 @@ swbd_dirs=
 swbd_table=
 allow_partial=false
 noise_passes=1
+feature_dtype=float16
 min_utts=2
 min_frames=100
 data_options="trials dev_speakers sre_dirs sre_table swbd_dirs swbd_table allow_partial"

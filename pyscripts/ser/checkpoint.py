@@ -15,6 +15,9 @@ from ser.errors import SerError
 from ser.files import atomic_path
 from ser.model import ResNet34
 
+FINISHED = ".train.done"  # in a training's folder: all epochs are done
+_CONTENT = ("model", "classes", "front_end", "angular")
+
 
 def save_checkpoint(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     """Write tensors and plain values, atomically."""
@@ -39,8 +42,9 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise SerError(f"{path}: no such checkpoint; train first (run.sh --stage 3)")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(content, dict) or "model" not in content:
-            raise SerError(f"{path}: not a checkpoint of this project (no 'model' in it)")
+        missing = [name for name in _CONTENT if name not in content] if isinstance(content, dict) else list(_CONTENT)
+        if missing:
+            raise SerError(f"{path}: not a checkpoint of this version of the project (no {', '.join(missing)} in it)")
         return content
     except (RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise SerError(
@@ -66,15 +70,20 @@ def transfer(model: ResNet34, donor: str | os.PathLike[str], front_end: str) -> 
         front_end: the MFCC options of the data that `model` will see.
 
     Raises:
-        SerError: the donor was trained on another front end (rate, cepstra, …) or has other shapes.
+        SerError: the donor's training has not finished, was on another front end (rate, cepstra, …), or has other
+            shapes.
     """
     donor = Path(donor)
     path = donor / "best.pt" if donor.is_dir() else donor
+    if donor.is_dir() and path.exists() and not (donor / FINISHED).exists():
+        raise SerError(f"{donor}: its training has not finished; finish it, or name {path}, its best epoch so far")
     checkpoint = load_checkpoint(path)
     if checkpoint["front_end"] != front_end:
+        theirs, ours = (set(text.splitlines()) for text in (checkpoint["front_end"], front_end))
         raise SerError(
-            f"{path}: trained on another front end ({checkpoint['front_end']!r}) than this data's ({front_end!r}); "
-            "make the features with the donor's conf/mfcc.conf"
+            f"{path}: trained on another front end than this data's: {' '.join(sorted(theirs - ours)) or 'nothing'} "
+            f"there, {' '.join(sorted(ours - theirs)) or 'nothing'} here; make the features alike (run.sh "
+            "--mfcc-config, --cmn)"
         )
     weights = {name: value for name, value in checkpoint["model"].items() if not name.startswith("classifier.")}
     own = model.state_dict()

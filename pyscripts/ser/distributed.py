@@ -6,7 +6,9 @@ utils/launch.sh starts them; each runs the same program and takes its share of e
 from __future__ import annotations
 
 import os
+import re
 import signal
+import sys
 from datetime import timedelta
 from typing import Any
 
@@ -18,9 +20,11 @@ from torch import Tensor, nn
 from ser.errors import SerError
 from ser.processes import die_with_parent
 
-# A lost peer's connections break at once; these are for one that hangs, or whose machine went without a word.
-_SILENCE = timedelta(minutes=5)
+# A lost peer's connections break at once; this is for one that hangs, or whose machine went without a word.
+_SILENCE = timedelta(minutes=2)
 _LOADING = timedelta(hours=2)  # while one process of a node reads the features for all
+
+_LOST = re.compile(r"gloo|NCCL|[Cc]onnection (closed|reset)|Broken pipe|[Tt]imed out")
 
 
 class World:
@@ -32,22 +36,27 @@ class World:
         local_rank: of this process among those of its node, and the number of its GPU.
     """
 
-    def __init__(self, device_type: str = "cpu") -> None:
-        """Join the processes that torchrun's environment tells of, if any.
+    def __init__(self) -> None:
+        """The world that torchrun's environment tells of; without one, this process alone."""
+        self.rank, self.size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        self.node, self.local_rank = int(os.environ.get("GROUP_RANK", 0)), int(os.environ.get("LOCAL_RANK", 0))
+        if self.size > 1:
+            die_with_parent(os.getppid(), signal.SIGKILL)  # a launcher that is killed leaves nobody behind who writes
+
+    def join(self, device_type: str) -> None:
+        """Meet the other processes, which must be done before anything else here is used.
 
         Args:
             device_type: `cuda` talks by NCCL, `cpu` by gloo.
         """
-        self.rank, self.size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-        self.node, self.local_rank = int(os.environ.get("GROUP_RANK", 0)), int(os.environ.get("LOCAL_RANK", 0))
         if self.size == 1:
             return
-        die_with_parent(os.getppid(), signal.SIGKILL)  # a launcher that is killed leaves nobody behind who writes
         if device_type == "cuda":
             torch.cuda.set_device(self.local_rank)
         dist.init_process_group("nccl" if device_type == "cuda" else "gloo", timeout=_SILENCE)
         # For words between the processes, so that these neither wait for a GPU nor make it wait.
-        self._words = dist.new_group(backend="gloo", timeout=_LOADING)
+        self._words = dist.new_group(backend="gloo", timeout=_SILENCE)
+        self._loading = dist.new_group(backend="gloo", timeout=_LOADING)
 
     @property
     def leads(self) -> bool:
@@ -60,9 +69,9 @@ class World:
         return self.local_rank == 0
 
     def wait(self) -> None:
-        """For all to be here."""
+        """For all to be here, with the patience that reading features takes."""
         if self.size > 1:
-            dist.barrier(self._words)
+            dist.barrier(self._loading)
 
     def tell(self, value: Any) -> Any:
         """The value that the leading process has."""
@@ -91,15 +100,19 @@ class World:
     def __enter__(self) -> World:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
         if self.size == 1:
             return
-        if kind is not None and issubclass(kind, SerError | OSError):
+        if kind is None:
+            dist.destroy_process_group()
+        elif issubclass(kind, SerError | OSError):
             # Starting all again would end here again: the launcher is to give up, and let this process say why.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             os.kill(os.getppid(), signal.SIGTERM)
-        elif kind is None:
-            dist.destroy_process_group()
+        elif issubclass(kind, RuntimeError) and _LOST.search(str(error)):
+            # The process that is lost has the story to tell; that of this one would only hide it in the log.
+            print(f"process {self.rank} lost another one", file=sys.stderr, flush=True)
+            os._exit(1)
 
     def parallel(self, model: nn.Module, device: torch.device) -> nn.Module:
         """The model to call in training: gradients and batch-norm statistics are those of the whole batch.

@@ -87,6 +87,8 @@ class TrainOptions:
                 raise SerError(f"{name}: {value} is not a number from 0 up")
             elif value == 0 and name in _POSITIVE:
                 raise SerError(f"{name}: 0 is not a positive number")
+        if options.loss == "aam" and options.margin >= math.pi / 2:
+            raise SerError(f"margin: {options.margin} is an angle in radians, under {math.pi / 2:.2f}; 0.2 is usual")
         if options.min_crop > options.crop:
             raise SerError(f"min_crop: {options.min_crop} is greater than crop, {options.crop}")
         return options

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import itertools
 import math
 import platform
 import shutil
@@ -25,7 +26,7 @@ import yaml
 from sklearn.metrics import f1_score
 from torch import nn
 
-from ser.checkpoint import load_checkpoint, save_checkpoint, transfer
+from ser.checkpoint import FINISHED, load_checkpoint, save_checkpoint, transfer
 from ser.copypaste import BatchPlan, CopyPaste, count_kinds
 from ser.device import resolve_precision
 from ser.distributed import World
@@ -40,7 +41,6 @@ from ser.progress import progress
 from ser.store import FeatureStore, features_digest, front_end
 from ser.tables import read_table
 
-FINISHED = ".train.done"  # in a run's folder: all epochs are done
 _SAVE_SECONDS = 600.0  # within a long epoch: what a lost machine costs at most
 
 
@@ -123,6 +123,7 @@ class Trainer:
         if self.world.tell(marker.is_current()):
             self._say(f"{self.out} is up to date")
             return
+        finished = (self.out / FINISHED).exists()
         if self.world.leads:
             marker.clear()
             remove_leftovers(self.out)
@@ -132,6 +133,7 @@ class Trainer:
                            f"{len(labels.indices)} utterances: some would have none; ask for fewer processes")
         self.train = self._load(self.train_data)
         self.dev = self._load([self.dev_data])
+        self.world.wait()
         if not is_packed(self.train_data[0]) and list(self.train.utterances) != utterances_of(self.train_data):
             raise SerError(f"{self.train_data[0]}: feats.scp and utt2num_frames disagree; run prepare_feats.sh again")
         self.dev_labels = Labels.read([self.dev_data], self.dev.utterances, labels.classes, self.table)
@@ -150,7 +152,7 @@ class Trainer:
             # Of an epoch that is under way: batches done, the sum of their losses, and how many were of each kind.
             "batch": 0, "loss": 0.0, "kinds": {},
         }
-        self._resume(self.world.tell(self._last() if self.world.leads else None))
+        self._resume(self.world.tell(self._last(finished) if self.world.leads else None))
         if self.world.leads:
             self._write_config()
             self.writer = _tensorboard(self.out / "tensorboard", self.state["epoch"])
@@ -278,16 +280,18 @@ class Trainer:
         """The features of data directories; where several processes of a node want them, one reads and all map."""
         if self.world.size == 1 or is_packed(data[0]):
             return FeatureStore.load(data, self.device)
-        name = fingerprint(self.world.tell(str(time.time_ns())), data)[:16]
-        folder = Path(tempfile.gettempdir()) / f"ser-{name}-{self.world.node}"  # nodes may share that, too
-        if self.world.leads_node:
-            pack(data, folder, "float32")
-        self.world.wait()
-        store = FeatureStore.load([str(folder)], self.device)
-        store.utterances = list(store.utterances)  # which is otherwise read when asked for
-        self.world.wait()
-        if self.world.leads_node:
-            shutil.rmtree(folder)  # the mappings keep what they need of it, and a kill leaves nothing behind
+        # One name for this run and node, so that what a kill leaves behind is used up by the next start.
+        folder = Path(tempfile.gettempdir()) / f"ser-{fingerprint(self.out.resolve(), data)[:16]}-{self.world.node}"
+        try:
+            if self.world.leads_node:
+                pack(data, folder, "float32")
+            self.world.wait()
+            store = FeatureStore.load([str(folder)], self.device)
+            store.utterances = list(store.utterances)  # which is otherwise read when asked for
+            self.world.wait()
+        finally:
+            if self.world.leads_node:
+                shutil.rmtree(folder, ignore_errors=True)  # the mappings keep what they need of it
         return store
 
     def _digest(self, *features: str) -> str:
@@ -301,10 +305,11 @@ class Trainer:
             donor = donor / "best.pt"
         return fingerprint(*features, *labels, options, self.scheme, self.seed, self.device.type, donor)
 
-    def _last(self) -> dict[str, Any] | None:
+    def _last(self, finished: bool) -> dict[str, Any] | None:
         """`last.pt` if it belongs to this very training.
 
-        What another training left here is withdrawn, scores included: nothing may take it for this one's.
+        What another training left here is withdrawn, scores included: nothing may take it for this one's. The network
+        of one that had finished is kept under another name.
         """
         best_path, last_path = self.out / "best.pt", self.out / "last.pt"
         if not last_path.exists():
@@ -317,7 +322,12 @@ class Trainer:
             reason = f"has {last['epoch']} epochs, over {self.options.epochs}"
         if reason:
             self._say(f"{last_path} {reason}; training again from the start")
-            for stale in [last_path, best_path, *self.out.glob("score_*/score.json")]:
+            if finished and best_path.exists():
+                kept = self.out / "replaced.pt"
+                best_path.replace(kept)
+                self._say(f"the network of the finished training that was here is kept as {kept}")
+            scores = (self.out.glob(f"score_*/{name}") for name in ("score.json", "trials.json", "scores"))
+            for stale in [last_path, best_path, *itertools.chain(*scores)]:
                 stale.unlink(missing_ok=True)
             return None
         # Killed between its two files, a run has a best.pt one epoch newer than last.pt; that epoch is done again.

@@ -9,6 +9,7 @@ given as a plain table of our own, see `read_table`.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import shlex
@@ -440,9 +441,14 @@ def read_header(path: str) -> tuple[int, str]:
             raise SerError("not a SPHERE file")
         header = file.read(int(start[8:]) - len(start)).decode("latin-1")
         fields = dict(re.findall(r"^(\w+) -\w+ (.*?)\s*$", header.partition("end_head")[0], re.MULTILINE))
-        if not fields.get("channel_count", "").isdecimal() or not file.read(1):
+        numbers = [fields.get(name, "") for name in ("channel_count", "sample_count", "sample_n_bytes")]
+        coding = fields.get("sample_coding", "pcm")
+        size = os.fstat(file.fileno()).st_size - int(start[8:])
+        if not numbers[0].isdecimal() or size < 1:
             raise SerError("a SPHERE file cut short")
-    return int(fields["channel_count"]), fields.get("sample_coding", "pcm")
+        if "," not in coding and all(map(str.isdecimal, numbers)) and size < math.prod(map(int, numbers)):
+            raise SerError(f"a SPHERE file cut short: {size} bytes of audio, {math.prod(map(int, numbers))} promised")
+    return int(numbers[0]), coding
 
 
 def decoder(side: Side, channels: int, coding: str) -> str:
