@@ -15,6 +15,7 @@ import pytest
 from ser.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.xdist_group("speaker_recipe")  # on one worker: they share what is costly to make
 
 
 @pytest.fixture(scope="module")
