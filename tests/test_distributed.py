@@ -18,7 +18,6 @@ from tiny_data import SMALL, make_data
 from ser.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
-pytestmark = pytest.mark.xdist_group("cluster")  # on one worker: they share what is costly to make
 LAUNCH = f"{ROOT}/utils/launch.sh --processes 2"
 
 

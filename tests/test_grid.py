@@ -17,8 +17,6 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-pytestmark = pytest.mark.xdist_group("grid")  # on one worker: they share what is costly to make
-
 REPLICAS = {"cremad": 0.015, "iemocap": 0.02}
 RUNS = [
     "cremad/exp/clean_none_random/seed0", "cremad/exp/clean_n+se-cp_random/seed0",

@@ -16,8 +16,6 @@ import soundfile
 
 from ser.tables import read_table
 
-pytestmark = pytest.mark.xdist_group("mini")  # on one worker: they share what is costly to make
-
 SPLITS = {"train": 14, "dev": 4, "test": 8}
 EMOTIONS = ["angry", "happy", "neutral", "sad"]
 

@@ -15,7 +15,6 @@ import torch
 from ser.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
-pytestmark = pytest.mark.xdist_group("recipe")  # on one worker: they share what is costly to make
 SCHEMES = ("none", "n+se-cp")
 STAGES = range(6)
 

@@ -16,8 +16,6 @@ from ser.options import TrainOptions
 from ser.scoring import read_score
 from ser.training import Trainer
 
-pytestmark = pytest.mark.xdist_group("score")  # on one worker: they share what is costly to make
-
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:

@@ -21,7 +21,6 @@ from ser.jobs import last_lines, parse_request
 from ser.slurm import QueueConf, array_name
 
 ROOT = Path(__file__).resolve().parent.parent
-pytestmark = pytest.mark.xdist_group("cluster")  # on one worker: they share what is costly to make
 SLURM = str(ROOT / "utils/slurm.py")
 
 

@@ -15,7 +15,6 @@ import pytest
 from ser.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
-pytestmark = pytest.mark.xdist_group("speaker_recipe")  # on one worker: they share what is costly to make
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,6 @@ from ser.store import FeatureStore
 from ser.training import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
-pytestmark = pytest.mark.xdist_group("training")  # on one worker: they share what is costly to make
 CPU = torch.device("cpu")
 
 
