@@ -89,7 +89,7 @@ def over_time(slurm, tmp_path_factory) -> Iterator[tuple[subprocess.Popen[str], 
     """Slurm counts time in whole minutes, so the job that takes too long runs beside all the other tests."""
     folder = tmp_path_factory.mktemp("time")
     command = "echo JOB >> ran; test JOB = 1 || { echo soon late; sleep 300; }"
-    # On the node that no test takes down; a core of it is left out of the other tests' reckoning.
+    # On the node that no test before it takes down; a core of it is left out of the other tests' reckoning.
     process = start(slurm, "--time", "1", "--mem", "100M", "-w", "n2", "JOB=1:2", "x.JOB.log", command, cwd=folder)
     yield process, folder
     stop(process)
@@ -377,6 +377,15 @@ def test_status_of_run_py(tmp_path):
     ).stderr
 
 
+def test_exceeded_time(over_time):
+    """After the others, so that it has had its minute, but before any that may take its node down."""
+    process, folder = over_time
+    said = end(process, ok=False, timeout=150)
+    assert re.search(r"job 2 exceeded its time; ask for more \(--time\) on n\d", said) and "| soon late" in said
+    assert "1 of 2 jobs failed: 2; logs x.2.log" in said
+    assert sorted((folder / "ran").read_text().split()) == ["1", "2"]
+
+
 # ---- the recipe
 
 
@@ -471,12 +480,3 @@ def content(work: Path) -> dict[str, object]:
         else:
             found[name] = path.read_bytes().replace(str(work).encode(), b"")
     return found
-
-
-def test_exceeded_time(over_time):
-    """Last, so that it has had its minute."""
-    process, folder = over_time
-    said = end(process, ok=False, timeout=150)
-    assert re.search(r"job 2 exceeded its time; ask for more \(--time\) on n\d", said) and "| soon late" in said
-    assert "1 of 2 jobs failed: 2; logs x.2.log" in said
-    assert sorted((folder / "ran").read_text().split()) == ["1", "2"]
