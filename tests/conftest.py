@@ -13,6 +13,15 @@ import slurm_cluster
 ROOT = Path(__file__).resolve().parent.parent
 
 
+# The files that take longest, so that two workers end at about the same time.
+_FIRST = ("recipe", "grid", "slurm", "distributed", "steps_frontend", "training", "mini", "speaker_recipe")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {f"test_{name}": number for number, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real reference data, named by SER_SHARED; a missing one skips the test, or fails it in CI."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from slurm_cluster import Cluster, alive
+from small_project import copy_project, replace
 
 from ser.errors import SerError
 from ser.jobs import last_lines, parse_request
@@ -408,19 +408,7 @@ def test_the_mini_recipe_gives_the_same_bytes_through_slurm_and_a_lost_node(slur
 
     On the cluster a node loses power while it computes MFCC, and again while it trains.
     """
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True,
-                            text=True, check=True).stdout
-    project = tmp_path / "project"
-    for file in filter(None, listed.split("\0")):
-        if (ROOT / file).is_file():
-            (project / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / file, project / file)
-    for file, before, after in (
-        ("egs/mini/local/mini/corpus.py", r'"train": \d+, "dev": \d+, "test": \d+', '"train": 2, "dev": 0, "test": 0'),
-        ("egs/mini/local/mini/corpus.py", r"TAKES = \d+", "TAKES = 1"),
-        ("egs/mini/local/mini/musan.py", r"FILES_PER_KIND = \d+", "FILES_PER_KIND = 1"),
-    ):
-        replace(project / file, before, after)
+    project = copy_project(tmp_path / "project", train=2, dev=0, test=0)
     (tmp_path / "train.yaml").write_text("epochs: 3\nbatch_size: 12\ncrop: 40\nprecise_bn: 1\nprecision: fp32\n")
     mfcc, train = (tmp_path / "cluster" / log
                    for log in ("data/train/log/make_mfcc_train.1.log", "exp/log/train.1.log"))
@@ -457,12 +445,6 @@ def lose_node(slurm: Cluster, log: Path, word: str) -> None:
     slurm.declare_down(node)
     slurm.wait_for(lambda: says(log, "its node failed"), seconds=60)
     slurm.start_node(node)
-
-
-def replace(file: Path, before: str, after: str) -> None:
-    text, count = re.subn(before, after, file.read_text())
-    assert count == 1, f"{file}: {before}"
-    file.write_text(text)
 
 
 def content(work: Path) -> dict[str, object]:

@@ -91,9 +91,9 @@ def test_longer_training_continues_a_shorter_one(data, trained: Path, tmp_path: 
 
 
 def test_killed_and_resumed_is_never_interrupted(data, tmp_path: Path) -> None:
-    """kill -9 at three different moments, then the same command: the same best.pt and last.pt, bit for bit."""
+    """kill -9 at two different moments, then the same command: the same best.pt and last.pt, bit for bit."""
     config = tmp_path / "train.yaml"
-    config.write_text(yaml.safe_dump({**SMALL, "epochs": 7}))
+    config.write_text(yaml.safe_dump({**SMALL, "epochs": 5}))
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "pyscripts"), "OMP_NUM_THREADS": "1"}
 
     def command(out: Path) -> list[str]:
@@ -102,7 +102,7 @@ def test_killed_and_resumed_is_never_interrupted(data, tmp_path: Path) -> None:
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run(command(whole), env=environment, check=True, capture_output=True)
-    for epochs_before_kill, delay in ((1, 0.0), (3, 0.2), (5, 0.05)):
+    for epochs_before_kill, delay in ((1, 0.0), (3, 0.2)):
         with subprocess.Popen(command(killed), env=environment, stdout=subprocess.PIPE, text=True) as process:
             for line in process.stdout:
                 if line.startswith(f"epoch {epochs_before_kill}/"):
