@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,10 @@ import pytest
 import slurm_cluster
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A shell without job control starts what it puts into the background with SIGINT ignored, and programs under test would
+# inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # The files that take longest, so that two workers end at about the same time.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import train
 
 from ser.copypaste import SCHEMES, BatchPlan, CopyPaste, count_kinds
 from ser.errors import SerError
@@ -218,7 +220,7 @@ def test_neutral_needed() -> None:
         CopyPaste([0, 1], [50, 0], "none", None)
 
 
-def test_dumped_plan(tmp_path: Path, shell) -> None:
+def test_dumped_plan(tmp_path: Path, monkeypatch) -> None:
     """`train.py --dump-plan` writes the contract's JSON lines from the tables alone."""
     data = tmp_path / "train"
     data.mkdir()
@@ -228,9 +230,10 @@ def test_dumped_plan(tmp_path: Path, shell) -> None:
     rows = sorted(zip(utterances, labels, lengths, strict=True))
     (data / "utt2emo").write_text("".join(f"{u} {names[label]}\n" for u, label, _ in rows))
     (data / "utt2num_frames").write_text("".join(f"{u} {n}\n" for u, _, n in rows))
-    dump = f"train.py --train {data} --scheme n+se-cp --seed 3 --dump-plan {tmp_path}"
     for name, epoch in (("a", 1), ("b", 1), ("c", 2)):
-        shell(f"pyscripts/{dump}/{name} --plan-epoch {epoch}")
+        options = f"--scheme n+se-cp --seed 3 --dump-plan {tmp_path}/{name} --plan-epoch {epoch}"
+        monkeypatch.setattr(sys, "argv", ["train.py", "--train", str(data), *options.split()])
+        train.main()
     a, b, c = ((tmp_path / name).read_text() for name in "abc")
     assert a == b != c
     records = [json.loads(line) for line in a.splitlines()]

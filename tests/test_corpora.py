@@ -308,7 +308,7 @@ def test_cremad_counts_of_the_full_release(shared: Path, tmp_path: Path):
 def test_cremad_lists_survive_a_dropped_recording(replica, shell: Shell, tmp_path: Path):
     """steps/make_mfcc.sh takes a bad recording out of the lists; a rerun must not put it back and all features anew."""
     corpus, data = tmp_path / "CREMA-D", tmp_path / "data"
-    shutil.copytree(replica("cremad", 0.06), corpus, copy_function=os.link)
+    shutil.copytree(replica("cremad", 0.03), corpus, copy_function=os.link)
     lists = f"egs/cremad/local/data.sh --corpus-dir {corpus} --allow-partial true {data}"
     features = f"steps/make_mfcc.sh --nj 2 {data}/train"
     actors = cremad_split()["train"]

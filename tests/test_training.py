@@ -101,7 +101,7 @@ def test_killed_and_resumed_is_never_interrupted(data, tmp_path: Path) -> None:
                 "--scheme", "n+se-cp", "--config", str(config), "--device", "cpu", "--out", str(out)]
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run(command(whole), env=environment, check=True, capture_output=True)
+    trainer(data, whole, epochs=5).run()
     for epochs_before_kill, delay in ((1, 0.0), (3, 0.2)):
         with subprocess.Popen(command(killed), env=environment, stdout=subprocess.PIPE, text=True) as process:
             for line in process.stdout:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support, recall_score
 
+# scikit-learn is imported where it is used: that takes a second, and many who import this module compute no metrics.
 from ser.errors import SerError
 from ser.files import write_text
 
@@ -85,6 +85,8 @@ def metrics(reference: Sequence[str], hypothesis: Sequence[str], classes: Sequen
     unknown = sorted((set(reference) | set(hypothesis)) - set(classes))
     if unknown:
         raise SerError(f"labels {_some(unknown)} are not among the classes {' '.join(classes)}; check utt2emo")
+    from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support, recall_score
+
     labels = list(classes)
     precision, recall, f1, support = precision_recall_fscore_support(
         reference, hypothesis, labels=labels, zero_division=0
@@ -103,12 +105,19 @@ def metrics(reference: Sequence[str], hypothesis: Sequence[str], classes: Sequen
 
 
 def weighted_f1(confusion: np.ndarray) -> np.ndarray:
-    """Weighted F1 of confusion matrices (..., C, C), rows the reference, as (...): for resampling, where it is
-    needed of thousands of matrices at once. F1 of a class is 2 TP / (row sum + column sum), its weight the row sum.
+    """Weighted F1 of confusion matrices (..., C, C), rows the reference, as (...): for resampling, where it is needed
+    of thousands of matrices at once."""
+    return weighted_f1_of_counts(
+        confusion.sum(axis=-1), confusion.sum(axis=-2), np.diagonal(confusion, axis1=-2, axis2=-1)
+    )
+
+
+def weighted_f1_of_counts(support: np.ndarray, chosen: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    """Weighted F1 (...) from how often each class (..., C) is the reference, the hypothesis, and both.
+
+    F1 of a class is 2 correct / (support + chosen), its weight the support.
     """
-    support = confusion.sum(axis=-1)
-    denominator = support + confusion.sum(axis=-2)
-    f1 = 2 * np.diagonal(confusion, axis1=-2, axis2=-1) / np.maximum(denominator, 1)
+    f1 = 2 * correct / np.maximum(support + chosen, 1)
     return (support * f1).sum(axis=-1) / support.sum(axis=-1)
 
 
@@ -280,6 +289,8 @@ def read_score(folder: str | os.PathLike[str]) -> Score:
     predictions = read_predictions(tsv)
     if predictions.classes != tuple(classes) or len(predictions.utterances) != count:
         raise SerError(f"{path}: classes or number of utterances differ from {tsv.name}")
+    from sklearn.metrics import confusion_matrix
+
     counted = confusion_matrix(predictions.reference, predictions.hypothesis, labels=list(classes))
     if not in_range or not np.array_equal(counted, confusion) or abs(weighted_f1(counted) - recorded) > 1e-9:
         raise SerError(f"{path}: its figures do not follow from {tsv.name}")

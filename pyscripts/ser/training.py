@@ -23,7 +23,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import yaml
-from sklearn.metrics import f1_score
 from torch import nn
 
 from ser.checkpoint import FINISHED, load_checkpoint, save_checkpoint, transfer
@@ -38,6 +37,7 @@ from ser.model import ResNet34
 from ser.options import TrainOptions
 from ser.packed import Pack, is_packed, label_file, pack
 from ser.progress import progress
+from ser.scoring import weighted_f1_of_counts
 from ser.store import FeatureStore, features_digest, front_end
 from ser.tables import read_table
 
@@ -254,7 +254,9 @@ class Trainer:
             self._estimate_statistics(self.plans.plain(epoch, self.options.precise_bn))
         losses, choices = losses_and_choices(self.model, self.dev, self.dev_labels.indices, self.world)
         truth = self.dev_labels.indices
-        dev_loss, dev_f1 = float(losses.mean()), float(f1_score(truth, choices, average="weighted", zero_division=0))
+        of_classes = (truth, choices, truth[truth == choices])
+        counts = (np.bincount(those, minlength=len(self.classes)) for those in of_classes)
+        dev_loss, dev_f1 = float(losses.mean()), float(weighted_f1_of_counts(*counts))
         score = dev_f1 if self.options.select == "weighted_f1" else -dev_loss
         self.state["epoch"] = epoch
         best = score > self.state["best_score"]
