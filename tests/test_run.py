@@ -136,6 +136,9 @@ def test_gpu_jobs_get_a_gpu_of_their_own(tmp_path):
     each = ["--num-threads", str(cores), "--gpu", "1"]  # cores bound jobs with GPUs, too
     command = "mkdir lock && sleep 0.2 && rmdir lock"
     run(*each, "JOB=1:3", "x.JOB.log", command, cwd=tmp_path, CUDA_VISIBLE_DEVICES="3,5")
+    shared = "touch mark.JOB; while [ $(ls mark.* | wc -l) -lt 2 ]; do sleep 0.05; done; echo $CUDA_VISIBLE_DEVICES"
+    run("--gpu", "1", "JOB=1:2", "x.JOB.log", shared, cwd=tmp_path, CUDA_VISIBLE_DEVICES="3,3")
+    assert [last_lines(tmp_path / f"x.{job}.log") for job in (1, 2)] == [["3"], ["3"]], "two at a time on one GPU"
     done = run("--gpu", "3", "x.log", "true", cwd=tmp_path, ok=False, CUDA_VISIBLE_DEVICES="3,5")
     assert "only 2" in done.stderr
     done = run("--gpu", "1", "x.log", "true", cwd=tmp_path, CUDA_VISIBLE_DEVICES="")
