@@ -25,6 +25,7 @@ from ser.copypaste import BatchPlan, CopyPaste
 from ser.device import pick_device, resolve_precision
 from ser.errors import run_main
 from ser.model import ResNet34
+from ser.progress import progress
 from ser.store import FeatureStore
 from ser.tables import read_table
 
@@ -109,16 +110,16 @@ def measure(
 
     loop = list(ours.values())[-1]  # the precision that training takes
     steps: dict[str, list[list[float]]] = {name: [[] for _ in ready] for name in ("ready", "made", "gather", "peer")}
-    for _ in range(args.rounds):
-        for index, (plan, batch) in enumerate(ready):
-            taking_turns = {
-                "ready": lambda plan=plan, batch=batch: loop.step(plan, batch),
-                "made": lambda plan=plan: loop.step(plan, store.batch(plan)),
-                "gather": lambda plan=plan: store.batch(plan),
-                "peer": lambda index=index: peer.step(*padded[index]),
-            }
-            for name, action in taking_turns.items():
-                steps[name][index].append(seconds(action, device))
+    turns = args.rounds * list(enumerate(ready))
+    for index, (plan, batch) in progress(turns, len(turns), "measuring steps", "batches"):
+        taking_turns = {
+            "ready": lambda plan=plan, batch=batch: loop.step(plan, batch),
+            "made": lambda plan=plan: loop.step(plan, store.batch(plan)),
+            "gather": lambda plan=plan: store.batch(plan),
+            "peer": lambda index=index: peer.step(*padded[index]),
+        }
+        for name, action in taking_turns.items():
+            steps[name][index].append(seconds(action, device))
     planning = statistics.median(seconds(lambda: list(plans.epoch(1)), device) for _ in range(5)) / len(ready)
     step, made, gather, peer_step = (statistics.fmean(map(statistics.median, steps[name])) for name in steps)
     costs = [

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from ser.arks import ArkWriter
+from ser.progress import progress
 from ser.tables import read_table, write_table
 
 CLASSES = ("angry", "happy", "neutral", "sad")
@@ -108,10 +109,9 @@ def interleaved(
     else the machine is doing strikes all alike."""
     names = list(actions)
     times: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(rounds):
-        turn = number % len(names)
-        for name in names[turn:] + names[:turn]:
-            times[name].append(seconds(actions[name], device))
+    turns = [name for turn in range(rounds) for name in names[turn % len(names) :] + names[: turn % len(names)]]
+    for name in progress(turns, len(turns), "measuring", "turns"):
+        times[name].append(seconds(actions[name], device))
     return times
 
 

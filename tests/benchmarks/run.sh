@@ -83,7 +83,7 @@ options() {
   $quick && return
   case $1 in # what was given on the command line comes later and counts
     mixing) options=(--recordings 864 "${options[@]}") ;;
-    training) options=(--utterances 1536 --rounds 5 "${options[@]}") ;;
+    training) options=(--utterances 768 --rounds 5 "${options[@]}") ;;
     evaluation) options=(--utterances 864 --rounds 5 "${options[@]}") ;;
     ceiling) options=(--rounds 15 "${options[@]}") ;;
     growth) options=(--steps 0 --rounds 3 "${options[@]}") ;;
