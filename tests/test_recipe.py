@@ -162,7 +162,7 @@ def short_config(folder: Path) -> Path:
         (["--train-data", "noise"], "clean or clean+noise"),
         (["--init", "/nowhere"], "no best.pt there"),
         (["--config", "/nowhere.yaml"], "no such file"),
-        (["--stage", "3"], "no such file"),
+        (["--stage", "3", "--scheme", "none"], "no such file"),
         (["--work-dir", "/proc/here"], "cannot make that folder"),
         (["extra"], "unexpected argument 'extra'"),
     ],
