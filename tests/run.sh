@@ -13,4 +13,6 @@ cd "$SER_ROOT"
 case "${1:-}" in -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;; esac
 ruff check .
 git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck -x
+# Three workers on two cores, since tests wait a quarter of their time; a file is one worker's, so that what its tests
+# share is made once.
 exec python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -q tests "$@"
