@@ -91,7 +91,8 @@ class Cluster:
         """End everything that runs on a node at once, as a loss of power does."""
         self.kill_daemon(node)
         jobs = self._processes(f"SLURMD_NODENAME={node}")
-        for pid in {_parent(pid) for pid in jobs} & self._processes(program="slurmstepd") | jobs:
+        steps = {_parent(pid) for pid in jobs} & self._processes(program="slurmstepd")
+        for pid in [*steps, *jobs]:  # in this order: a step would live to report what became of its job
             _end(pid)
 
     def stop(self) -> None:

@@ -442,9 +442,11 @@ def lose_node(slurm: Cluster, log: Path, word: str) -> None:
     slurm.wait_for(lambda: log.exists() and says(log, word), seconds=120)
     node = node_of(log)
     slurm.kill_node(node)
-    slurm.declare_down(node)
-    slurm.wait_for(lambda: says(log, "its node failed"), seconds=60)
-    slurm.start_node(node)
+    try:
+        slurm.declare_down(node)
+        slurm.wait_for(lambda: says(log, "its node failed"), seconds=60)
+    finally:
+        slurm.start_node(node)
 
 
 def content(work: Path) -> dict[str, object]:
