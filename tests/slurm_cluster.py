@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue")
-_WAIT_SECONDS = 30.0
+_WAIT_SECONDS = 60.0
 
 
 def unavailable() -> str | None:

@@ -117,7 +117,7 @@ def test_a_stopped_cluster_job_saves_goes_back_and_ends_well(train, slurm: Clust
     line = (f". {ROOT}/path.sh && cd {tmp_path} && run_commands.sh --cmd 'slurm.py --mem 2G --num-threads 1 "
             "--num-nodes 2 --time 10' commands train.JOB.log")
     with subprocess.Popen(["bash", "-c", line], env=environment, stderr=subprocess.PIPE, text=True) as process:
-        log, end = tmp_path / "train.1.log", time.monotonic() + 60
+        log, end = tmp_path / "train.1.log", time.monotonic() + 120
         while time.monotonic() < end and not (log.exists() and "epoch 2/" in log.read_text()):
             time.sleep(0.1)
         job = re.search(r"as Slurm job (\d+)_", log.read_text())[1]
