@@ -6,8 +6,9 @@
 #
 # Reads feats.scp and utt2num_frames of every <data> (clean recordings and noisy copies, say; no utterance id may be in
 # two of them). Writes frames.bin, an index of it, and the labels of the tables utt2spk and utt2emo that all of them
-# have. `train.py --train <packed-dir>` then needs neither the data directories nor their arks. Memory does not
-# grow with the features, only with the tables of one data directory (0.5 kB an utterance). What is up to date is not packed again; what a killed run left is, from the start.
+# have. `train.py --train <packed-dir>` then needs neither the data directories nor their arks. Memory does not grow with
+# the features, only with the tables of one data directory (0.5 kB an utterance). What is up to date is not packed again;
+# what a killed run left is, from the start.
 #
 # Options
 #   --dtype TYPE         float16: half the space, 11 significant bits; or float32 (float16)

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# The files that take longest, so that two workers end at about the same time.
+# The files that take longest, so that all workers end at about the same time.
 _FIRST = ("recipe", "grid", "slurm", "distributed", "steps_frontend", "training", "mini", "speaker_recipe")
 
 

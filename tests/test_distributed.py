@@ -80,6 +80,7 @@ def test_two_processes_learn_what_one_does_though_one_is_killed(train, alone, sh
     assert set(again) == {"1", "2", "3"} and len(again) <= 4
     agree(alone, curve(text)[len(again) - 3 :], 3)
     assert text.count("50 utterances, 12 dev") == 2, "said once by each start"
+    assert len(list((out / "tensorboard").iterdir())) == 2, "written once by each start"
     assert yaml.safe_load((out / "config.yaml").read_text())["processes"] == 2
     # How many they were is none of the weights' business: one process goes on with what two have begun.
     assert "resuming after epoch 3" in shell(train(out, epochs=4)).stdout
