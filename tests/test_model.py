@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ser.model import AttentionPooling, BasicBlock, Layout, ResNet34
+from ser.norm import FrameNorm
 
 
 @pytest.mark.parametrize(("classes", "parameters"), [(4, 2_978_212), (5, 2_978_613)])
@@ -112,10 +113,11 @@ def test_layout_keeps_utterances_apart(lengths: list[int]) -> None:
     layout = Layout(torch.tensor(lengths), torch.device("cpu"))
     for level in range(4):
         count = int(layout.lengths.sum())
-        x = torch.arange(1, count + 1, dtype=torch.float32)[None, None, :, None].expand(1, 2, -1, 3)
+        x = torch.arange(1, count + 1, dtype=torch.float32)[:, None].expand(-1, 3)
         spread = layout.spread(x)
-        assert torch.equal(layout.gather(spread), x)
+        assert torch.equal(spread.view(-1, 3)[layout.places], x)
         assert int((spread[:, 0, :, 0] > 0).sum()) == count
+        assert not spread.view(-1, 3)[layout.gaps].any()
         # Between two utterances of a row, and after the last, there are zeros for the convolutions to read.
         reach = 3 if level == 0 else 1
         for row in spread[:, 0, :, 0].tolist():
@@ -127,12 +129,53 @@ def test_layout_keeps_utterances_apart(lengths: list[int]) -> None:
             places = layout.places[begin:end]
             assert torch.equal(places, torch.arange(int(places[0]), int(places[0]) + end - begin))
             assert int(places[0]) // layout.width == int(places[-1]) // layout.width  # on one row
-        padded, mask = layout.pad(x[0, 0, :, :1])
-        assert torch.equal(padded[mask][:, 0], x[0, 0, :, 0]) and not padded[~mask].any()
+        padded, mask = layout.pad(spread[:, 0])
+        assert torch.equal(padded[mask], x) and not padded[~mask].any()
         layout = layout.halved()
 
 
 def test_layout_gradients() -> None:
     layout = Layout(torch.tensor([3, 1, 2]), torch.device("cpu"))
-    x = torch.randn(1, 2, 6, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda t: layout.gather(layout.spread(t).square()), x)
+    x = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda t: layout.pad(layout.spread(t).square()[:, 0])[0], x)
+
+
+@pytest.mark.parametrize("gaps", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+def test_norm_is_pytorchs_of_the_frames_alone(training: bool, gaps: bool) -> None:
+    """Values, gradients and running statistics, with a shortcut that is normalised too, against three ordinary layers
+    on the frames end to end; what is in the gaps, before and on the way back, does not matter."""
+    torch.manual_seed(5)
+    layout = Layout(torch.tensor([60, 9, 33, 24] if gaps else [120, 120]), torch.device("cpu"))
+    size = (layout.rows, 3, layout.width, 5)
+    missing = layout.gaps if gaps else None
+    places = layout.places if gaps else torch.arange(layout.rows * layout.width)
+
+    def frames(x: torch.Tensor) -> torch.Tensor:
+        """(rows, C, width, bands) to (1, C, n, bands), which any batch norm takes."""
+        return x.permute(0, 2, 3, 1).reshape(-1, 5, 3)[places].permute(2, 0, 1)[None]
+
+    x, side = (torch.randn(size, dtype=torch.float64).add_(2).requires_grad_() for _ in range(2))
+    weight = torch.randn(size, dtype=torch.float64)
+    ours = [FrameNorm(3).double().train(training) for _ in range(2)]
+    plain = [torch.nn.BatchNorm2d(3).double().train(training) for _ in range(2)]
+    for norm in ours + plain:
+        torch.nn.init.uniform_(norm.weight, -1, 1, torch.Generator().manual_seed(6))
+        torch.nn.init.normal_(norm.bias, generator=torch.Generator().manual_seed(7))
+
+    left = ours[1](side * 1, missing, relu=False)
+    mine = ours[0](x * 1, missing, left)
+    (mine * weight).sum().backward()
+    found = [frames(mine), frames(x.grad), frames(side.grad)]
+    if gaps:
+        assert mine.permute(0, 2, 3, 1).reshape(-1, 15)[missing].count_nonzero() == 0
+        assert x.grad.permute(0, 2, 3, 1).reshape(-1, 15)[missing].count_nonzero() == 0
+    x.grad = side.grad = None
+    theirs = torch.relu(plain[0](frames(x)) + plain[1](frames(side)))
+    (theirs * frames(weight)).sum().backward()
+    for a, b in zip(found, [theirs, frames(x.grad), frames(side.grad)], strict=True):
+        assert torch.allclose(a, b, atol=1e-12)
+    for a, b in zip(ours, plain, strict=True):
+        assert torch.allclose(a.weight.grad, b.weight.grad) and torch.allclose(a.bias.grad, b.bias.grad)
+        assert torch.allclose(a.running_mean, b.running_mean) and torch.allclose(a.running_var, b.running_var)
+        assert a.num_batches_tracked == b.num_batches_tracked

@@ -1,4 +1,4 @@
-"""Several processes that train one network: who they are, what they tell each other, batch norm over all of them.
+"""Several processes that train one network: who they are and what they tell each other.
 
 utils/launch.sh starts them; each runs the same program and takes its share of every batch.
 """
@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 
 from ser.errors import SerError
+from ser.norm import FrameNorm
 from ser.processes import die_with_parent
 
 # A lost peer's connections break at once; this is for one that hangs, or whose machine went without a word.
@@ -118,81 +119,12 @@ class World:
         """The model to call in training: gradients and batch-norm statistics are those of the whole batch.
 
         Gradients are means over processes, so that a process scales its loss by `size`. The weights are the leading
-        process's. Batch norm is replaced in `model` itself.
+        process's.
         """
         if self.size == 1:
             return model
-        if device.type == "cuda":
-            nn.SyncBatchNorm.convert_sync_batchnorm(model)
-            return nn.parallel.DistributedDataParallel(model, device_ids=[device], forward_sync_buffers=False)
-        _synchronise(model)
-        return nn.parallel.DistributedDataParallel(model, forward_sync_buffers=False)
-
-
-class _SyncBatchNorm(nn.BatchNorm2d):
-    """Batch norm over the batches of all processes, on CPUs, for which torch.nn.SyncBatchNorm is not made."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(x)
-        y, mean, variance, count = _Normalise.apply(x, self.weight, self.bias, self.eps)
-        with torch.no_grad():
-            self.num_batches_tracked.add_(1)
-            share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-            self.running_mean.lerp_(mean, share)
-            self.running_var.lerp_(variance * count / (count - 1), share)
-        return y
-
-
-class _Normalise(torch.autograd.Function):
-    """Ioffe and Szegedy, ICML 2015, Algorithm 1, and its gradient in their section 3, with sums over all processes."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float):
-        values = _exact(x)
-        variance, mean = torch.var_mean(values, (0, 2, 3), correction=0)
-        own = torch.cat([mean, variance, mean.new_tensor([values.numel() // len(mean)])]).double()
-        parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, own)
-        means, variances, counts = torch.stack(parts).split([len(mean), len(mean), 1], 1)
-        count = counts.sum()
-        mean = (counts * means).sum(0) / count
-        variance = ((counts * (variances + (means - mean) ** 2)).sum(0) / count).to(values.dtype)
-        mean = mean.to(values.dtype)
-        inverse = (variance + eps).rsqrt()
-        ctx.save_for_backward(x, weight, mean, inverse, count)
-        y = (values - _column(mean)).mul_(_column(inverse * weight)).add_(_column(bias))
-        ctx.mark_non_differentiable(mean, variance, count)
-        return y.to(x.dtype), mean, variance, count.to(values.dtype)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor, *_):
-        x, weight, mean, inverse, count = ctx.saved_tensors
-        normal = (_exact(x) - _column(mean)).mul_(_column(inverse))
-        gradient = _exact(gradient)
-        of_bias, of_weight = gradient.sum((0, 2, 3)), (gradient * normal).sum((0, 2, 3))
-        sums = torch.cat([of_bias, of_weight]).double()
-        dist.all_reduce(sums)
-        mean_gradient, mean_product = (sums / count).to(normal.dtype).split(len(mean))
-        of_x = (gradient - _column(mean_gradient) - normal.mul_(_column(mean_product))) * _column(inverse * weight)
-        return of_x.to(x.dtype), of_weight, of_bias, None
-
-
-def _exact(x: Tensor) -> Tensor:
-    """At least float32: bfloat16 has too few digits to add up."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _column(values: Tensor) -> Tensor:
-    """(C,) as (1, C, 1, 1)."""
-    return values[None, :, None, None]
-
-
-def _synchronise(module: nn.Module) -> None:
-    for name, child in module.named_children():
-        if type(child) is nn.BatchNorm2d:
-            norm = _SyncBatchNorm(child.num_features, child.eps, child.momentum)
-            norm.to(child.weight.dtype).load_state_dict(child.state_dict())
-            setattr(module, name, norm)
-        else:
-            _synchronise(child)
+        for module in model.modules():
+            if isinstance(module, FrameNorm):
+                module.together = True
+        devices = [device] if device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(model, device_ids=devices, forward_sync_buffers=False)

@@ -1,9 +1,9 @@
 """The paper's network (Table 1): ResNet-34 over time and frequency, 32-head attention pooling, two linear layers.
 
-A batch is the frames of its utterances end to end, whatever their lengths. For the convolutions they are laid on a few
-long rows with zeros between them, which is what a convolution reads beyond the ends of a lone utterance; everything
-else sees real frames only. So no utterance's logits depend on what it is batched with, batch norm has ordinary
-statistics, and a batch costs what its frames cost, not what its longest utterance would.
+A batch is the frames of its utterances end to end, whatever their lengths. They are laid on a few long rows with zeros
+between them, which is what a convolution reads beyond the ends of a lone utterance; everything else sees real frames
+only. So no utterance's logits depend on what it is batched with, batch norm has ordinary statistics, and a batch costs
+what its frames cost, not what its longest utterance would.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ser.norm import FrameNorm
 
 BLOCKS = (3, 4, 6, 3)
 CHANNELS = (16, 32, 64, 128)
@@ -26,7 +28,7 @@ _WIDTH = 128  # rows are multiples of this long, so that shapes recur: libraries
 
 
 class Layout:
-    """Where the frames of a batch lie for convolutions, at one time resolution.
+    """Where the frames of a batch lie on rows, at one time resolution.
 
     Utterances stand on rows, each from a multiple of `_STRIDE` on, so that strided convolutions see it as if it stood
     alone, with at least `_STRIDE` zero frames after it: 8 at the first convolution, which reaches 3 beyond an end, and
@@ -35,6 +37,10 @@ class Layout:
     Args:
         lengths: frames of each utterance, (B,), on the CPU, so that counting them never makes a GPU wait.
         device: where the batch is.
+
+    Attributes:
+        places: (n,) position, row · width + column, of every frame of the utterances end to end, on the device.
+        gaps: (G,) all other positions, on the device.
     """
 
     def __init__(self, lengths: Tensor, device: torch.device) -> None:
@@ -52,7 +58,10 @@ class Layout:
         self.lengths, self.row, self.begin, self.width, self.device = lengths, row, begin, width, device
         self.rows = int(row[-1]) + 1
         places = torch.repeat_interleave(row * width + begin - lengths.cumsum(0) + lengths, lengths)
-        self.places = (places + torch.arange(len(places))).to(device, non_blocking=True)
+        places += torch.arange(len(places))
+        free = torch.ones(self.rows * width, dtype=torch.bool).index_fill_(0, places, False)
+        self.places = places.to(device, non_blocking=True)
+        self.gaps = free.nonzero()[:, 0].to(device, non_blocking=True)
 
     def halved(self) -> Layout:
         """The same after a convolution of stride 2: every length becomes its half, rounded up."""
@@ -60,29 +69,24 @@ class Layout:
         half._set((self.lengths + 1) // 2, self.row, self.begin // 2, self.width // 2, self.device)
         return half
 
-    def spread(self, x: Tensor) -> Tensor:
-        """(1, C, n, F), the n frames of all utterances, to (rows, C, width, F) with zeros around utterances."""
-        _, channels, frames, bands = x.shape
-        flat = x.permute(0, 2, 3, 1).reshape(frames, bands * channels)
-        flat = _PutRows.apply(flat, self.places, self.rows * self.width)
-        return flat.view(self.rows, self.width, bands, channels).permute(0, 3, 1, 2)
-
-    def gather(self, x: Tensor) -> Tensor:
-        """The inverse of `spread`; what a convolution left between utterances is dropped."""
-        rows, channels, width, bands = x.shape
-        flat = _TakeRows.apply(x.permute(0, 2, 3, 1).reshape(rows * width, bands * channels), self.places)
-        return flat.view(1, -1, bands, channels).permute(0, 3, 1, 2)
+    def spread(self, frames: Tensor) -> Tensor:
+        """(n, bands), the frames of all utterances, to (rows, 1, width, bands) with zeros around utterances."""
+        spread = _put_rows(frames, self.places, self.rows * self.width)
+        return spread.view(self.rows, 1, self.width, -1)
 
     def pad(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, D) frames to (B, T, D), T the longest utterance's frames, and the (B, T) mask of real ones."""
+        """(rows, width, D) to (B, T, D), T the longest utterance's frames, and the (B, T) mask of real ones."""
         mask = torch.arange(int(self.lengths.max())) < self.lengths[:, None]
         places = mask.view(-1).nonzero()[:, 0].to(self.device, non_blocking=True)
-        padded = _PutRows.apply(x, places, mask.numel()).view(*mask.shape, -1)
+        frames = _TakeRows.apply(x.reshape(self.rows * self.width, -1), self.places)
+        padded = _put_rows(frames, places, mask.numel()).view(*mask.shape, -1)
         return padded, mask.to(self.device, non_blocking=True)
 
 
 class Grid:
     """Stands for `Layout` where all utterances are equally long: each is a row, and nothing need be moved."""
+
+    gaps = None
 
     def __init__(self, utterances: int) -> None:
         self.utterances = utterances
@@ -90,13 +94,11 @@ class Grid:
     def halved(self) -> Grid:
         return self
 
-    def spread(self, x: Tensor) -> Tensor:
-        return x
-
-    gather = spread
+    def spread(self, frames: Tensor) -> Tensor:
+        return frames.view(self.utterances, 1, -1, frames.shape[1])
 
     def pad(self, x: Tensor) -> tuple[Tensor, None]:
-        return x.view(self.utterances, -1, x.shape[1]), None
+        return x, None
 
 
 class _TakeRows(torch.autograd.Function):
@@ -111,21 +113,12 @@ class _TakeRows(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor):
         (rows,) = ctx.saved_tensors
-        return gradient.new_zeros(ctx.size, gradient.shape[1]).index_copy_(0, rows, gradient), None
+        return _put_rows(gradient, rows, ctx.size), None
 
 
-class _PutRows(torch.autograd.Function):
+def _put_rows(x: Tensor, rows: Tensor, size: int) -> Tensor:
     """The inverse of `_TakeRows`: rows to their places among `size` rows of zeros."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, rows: Tensor, size: int) -> Tensor:
-        ctx.save_for_backward(rows)
-        return x.new_zeros(size, x.shape[1]).index_copy_(0, rows, x)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor):
-        (rows,) = ctx.saved_tensors
-        return gradient.index_select(0, rows), None, None
+    return x.new_zeros(size, x.shape[1]).index_copy_(0, rows, x)
 
 
 class BasicBlock(nn.Module):
@@ -134,23 +127,21 @@ class BasicBlock(nn.Module):
     def __init__(self, channels_in: int, channels: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
-        self.norm1 = nn.BatchNorm2d(channels)
+        self.norm1 = FrameNorm(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(channels)
+        self.norm2 = FrameNorm(channels)
         self.stride = stride
         self.project = stride != 1 or channels_in != channels
         if self.project:
             self.shortcut = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
-            self.shortcut_norm = nn.BatchNorm2d(channels)
+            self.shortcut_norm = FrameNorm(channels)
 
     def forward(self, x: Tensor, layout: Layout | Grid) -> tuple[Tensor, Layout | Grid]:
-        """Frames to frames, and the layout at their resolution."""
-        after = layout.halved() if self.stride == 2 else layout
-        spread = layout.spread(x)
-        y = F.relu(self.norm1(after.gather(self.conv1(spread))), inplace=True)
-        y = self.norm2(after.gather(self.conv2(after.spread(y))))
-        shortcut = self.shortcut_norm(after.gather(self.shortcut(spread))) if self.project else x
-        return F.relu(y + shortcut, inplace=True), after
+        """Rows to rows, and their layout."""
+        layout = layout.halved() if self.stride == 2 else layout
+        y = self.conv2(self.norm1(self.conv1(x), layout.gaps))
+        shortcut = self.shortcut_norm(self.shortcut(x), layout.gaps, relu=False) if self.project else x
+        return self.norm2(y, layout.gaps, shortcut), layout
 
 
 class AttentionPooling(nn.Module):
@@ -212,7 +203,7 @@ class ResNet34(nn.Module):
     def __init__(self, classes: int, angular: tuple[float, float] | None = None) -> None:
         super().__init__()
         self.stem = nn.Conv2d(1, CHANNELS[0], 7, 1, 3, bias=False)
-        self.stem_norm = nn.BatchNorm2d(CHANNELS[0])
+        self.stem_norm = FrameNorm(CHANNELS[0])
         blocks, channels_in = [], CHANNELS[0]
         for stage, (count, channels) in enumerate(zip(BLOCKS, CHANNELS, strict=True)):
             for index in range(count):
@@ -237,19 +228,14 @@ class ResNet34(nn.Module):
         Returns:
             (B, 400), float32.
         """
-        bands = frames.shape[1]
-        if bool((lengths == lengths[0]).all()):
-            layout: Layout | Grid = Grid(len(lengths))
-            x = frames.view(len(lengths), 1, -1, bands)
-        else:
-            layout = Layout(lengths, frames.device)
-            x = frames.view(1, 1, -1, bands)
-        x = F.relu(self.stem_norm(layout.gather(self.stem(layout.spread(x)))), inplace=True)
+        alike = bool((lengths == lengths[0]).all())
+        layout: Layout | Grid = Grid(len(lengths)) if alike else Layout(lengths, frames.device)
+        x = self.stem_norm(self.stem(layout.spread(frames)), layout.gaps)
         for block in self.blocks:
             x, layout = block(x, layout)
         with torch.autocast(frames.device.type, enabled=False):  # exponentials of distances want float32
             x = x.to(self.embedding.weight.dtype).mean(3).transpose(1, 2)
-            return self.embedding(self.pooling(*layout.pad(x.reshape(-1, x.shape[2]))))
+            return self.embedding(self.pooling(*layout.pad(x)))
 
     def forward(self, frames: Tensor, lengths: Tensor, labels: Tensor | None = None) -> Tensor:
         """Logits (B, classes); arguments as in `embed`, and in training the (B,) labels, for the margin."""

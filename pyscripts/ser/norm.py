@@ -1,0 +1,148 @@
+"""Batch norm over the frames of a batch that lie on rows with zeros between utterances, and what follows it."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class FrameNorm(nn.BatchNorm2d):
+    """Batch norm whose statistics are those of real frames, then a residual sum and a ReLU.
+
+    In training all of it is one function, which goes over memory as seldom as PyTorch's kernels let it and keeps two
+    tensors for the backward pass, its input and its output, the second of which the next convolution keeps anyway.
+
+    Attributes:
+        together: whether statistics are those of the batches of all processes of the default process group.
+    """
+
+    together = False
+
+    def forward(self, x: Tensor, gaps: Tensor | None, shortcut: Tensor | None = None, relu: bool = True) -> Tensor:
+        """ReLU(norm(x) + shortcut), with zeros in the gaps.
+
+        Args:
+            x: (rows, C, width, bands), what a convolution made, which is overwritten in the gaps.
+            gaps: positions of row · width + column that are no frame of an utterance, (G,), or None.
+            shortcut: of x's shape.
+            relu: False for what will itself be a shortcut: it is left without a ReLU, and its gaps as they come.
+        """
+        x = x.contiguous(memory_format=torch.channels_last)
+        if not self.training:
+            y = F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+            y = y if shortcut is None else y.add_(shortcut)
+            if not relu:
+                return y
+            if gaps is not None:
+                _by_position(y).index_fill_(0, gaps, 0)
+            return y.relu_()
+        settings = (gaps, relu, self.eps, self.together)
+        y, mean, variance, count = _Normalise.apply(x, shortcut, self.weight, self.bias, *settings)
+        with torch.no_grad():
+            self.num_batches_tracked.add_(1)
+            share = self.momentum
+            if share is None:  # the mean of all batches
+                share = 1 / self.num_batches_tracked.to(mean.dtype)
+            self.running_mean.lerp_(mean, share)
+            self.running_var.lerp_(variance * (count / (count - 1)), share)
+        return y
+
+
+class _Normalise(torch.autograd.Function):
+    """Ioffe and Szegedy, ICML 2015, Algorithm 1, and its gradient in their section 3.
+
+    PyTorch's kernels see (positions, bands · C) matrices, whose long contiguous rows they go through fastest. They are
+    given gaps as zeros, and statistics as if these were known beforehand; what that leaves out is put right here.
+    """
+
+    @staticmethod
+    def forward(ctx, x, shortcut, weight, bias, gaps, relu, eps, together):
+        values, bands = _by_position(x), x.shape[3]
+        if gaps is not None:
+            values.index_fill_(0, gaps, 0)
+        mean, variance, count = _statistics(values, bands, 0 if gaps is None else len(gaps), weight.dtype)
+        if together:
+            mean, variance, count = _of_all(mean, variance, count)
+        mean, variance = mean.to(weight.dtype), variance.to(weight.dtype)
+        columns = [each.repeat(bands) for each in (weight, bias, mean, variance)]
+        y = torch.native_batch_norm(values, *columns, False, 0.0, eps)[0]
+        if shortcut is not None:
+            y.add_(_by_position(shortcut))
+        if relu:
+            y.relu_()
+            if gaps is not None:
+                y.index_fill_(0, gaps, 0)
+        y = _as_image(y, x.shape)
+        ctx.save_for_backward(x, y if relu else None, weight, mean, variance, count, gaps)
+        ctx.eps, ctx.together, ctx.has_shortcut = eps, together, shortcut is not None
+        ctx.mark_non_differentiable(mean, variance, count)
+        return y, mean, variance, count
+
+    @staticmethod
+    def backward(ctx, gradient, *_):
+        x, y, weight, mean, variance, count, gaps = ctx.saved_tensors
+        values, gradient, bands = _by_position(x), _by_position(gradient), x.shape[3]
+        if y is not None:  # which is zero in the gaps, and so is the gradient from here on
+            gradient = torch.ops.aten.threshold_backward(gradient, _by_position(y), 0)
+        columns = [each.repeat(bands) for each in (weight, mean, variance)]
+        of_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient, values, *columns, None, None, False, ctx.eps, [True, True, True]
+        )
+        of_weight, of_bias = of_weight.view(bands, -1).sum(0), of_bias.view(bands, -1).sum(0)
+        sums = torch.stack([of_weight, of_bias])
+        if ctx.together:
+            dist.all_reduce(sums)
+        # The statistics' part of the gradient, a straight line in x, by the kernel that scales and shifts.
+        inverse = (variance + ctx.eps).rsqrt()
+        slope, level = -weight * inverse * sums / count
+        slope = slope * inverse
+        line = [each.repeat(bands) for each in (slope, level - slope * mean)]
+        nothing = torch.zeros_like(line[0])
+        of_x.add_(torch.native_batch_norm(values, *line, nothing, nothing + 1, False, 0.0, 0.0)[0])
+        if gaps is not None:
+            of_x.index_fill_(0, gaps, 0)
+        of_shortcut = _as_image(gradient, x.shape) if ctx.has_shortcut else None
+        return _as_image(of_x, x.shape), of_shortcut, of_weight, of_bias, None, None, None, None
+
+
+def _statistics(values: Tensor, bands: int, gaps: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and biased variance of each channel, (C,), and the number of values behind them, all float64.
+
+    Args:
+        values: (positions, bands · C), zero in the gaps.
+        gaps: how many positions are gaps.
+        dtype: to add up in.
+    """
+    zeros = torch.zeros(values.shape[1], dtype=dtype, device=values.device)
+    found = torch.batch_norm_update_stats(values, zeros, zeros.clone(), 0.0)
+    mean, variance = (each.double().view(bands, -1) for each in found)
+    real = len(values) - gaps
+    share = len(values) / (real * bands)
+    square = (variance + mean**2).sum(0) * share
+    mean = mean.sum(0) * share
+    count = torch.tensor(float(real * bands), dtype=torch.float64, device=values.device)
+    return mean, square - mean**2, count
+
+
+def _of_all(mean: Tensor, variance: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The statistics of the values of all processes, from those of each."""
+    own = torch.cat([mean, variance, count[None]])
+    parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, own)
+    means, variances, counts = torch.stack(parts).split([len(mean), len(mean), 1], 1)
+    count = counts.sum()
+    mean = (counts * means).sum(0) / count
+    return mean, (counts * (variances + (means - mean) ** 2)).sum(0) / count, count
+
+
+def _by_position(x: Tensor) -> Tensor:
+    """(rows, C, width, bands) in channels-last order as (rows · width, bands · C)."""
+    rows, channels, width, bands = x.shape
+    return x.permute(0, 2, 3, 1).reshape(rows * width, bands * channels)
+
+
+def _as_image(values: Tensor, shape: torch.Size) -> Tensor:
+    rows, channels, width, bands = shape
+    return values.view(rows, width, bands, channels).permute(0, 3, 1, 2)
