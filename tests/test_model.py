@@ -27,7 +27,7 @@ def test_output_sizes_are_those_of_table_1() -> None:
     model(torch.randn(frames, 23), torch.tensor([frames]))
     assert sum(isinstance(block, BasicBlock) for block in model.blocks) == 3 + 4 + 6 + 3
     assert sizes == [
-        (16, frames, 23), (16, frames, 23), (32, frames // 2, 12), (64, frames // 4, 6), (128, frames // 8, 3),
+        (16, 23, frames), (16, 23, frames), (32, 12, frames // 2), (64, 6, frames // 4), (128, 3, frames // 8),
         (32 * 128,), (400,), (4,),
     ]
 
@@ -102,7 +102,7 @@ def test_batch_norm_sees_every_frame_once_and_nothing_else() -> None:
     lengths = [9, 40, 16]
     frames = torch.randn(sum(lengths), 23, dtype=torch.float64)
     model(frames, torch.tensor(lengths))
-    alone = torch.cat([model.stem(part[None, None]) for part in frames.split(lengths)], 2)
+    alone = torch.cat([model.stem(part.T[None, None]) for part in frames.split(lengths)], 3)
     mean, variance = alone.mean((0, 2, 3)), alone.var((0, 2, 3))
     assert torch.allclose(model.stem_norm.running_mean, 0.1 * mean)
     assert torch.allclose(model.stem_norm.running_var, 0.9 + 0.1 * variance)
@@ -110,17 +110,18 @@ def test_batch_norm_sees_every_frame_once_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("lengths", [LENGTHS, [5], [8, 8], [1, 2, 3], list(range(1, 60))])
 def test_layout_keeps_utterances_apart(lengths: list[int]) -> None:
-    layout = Layout(torch.tensor(lengths), torch.device("cpu"))
-    for level in range(4):
+    layout = Layout(torch.tensor(lengths), 23, torch.device("cpu"))
+    for level, bands in enumerate((23, 12, 6, 3)):
         count = int(layout.lengths.sum())
-        x = torch.arange(1, count + 1, dtype=torch.float32)[:, None].expand(-1, 3)
+        x = torch.arange(1, count + 1, dtype=torch.float32)[:, None] + torch.arange(bands) / 32
         spread = layout.spread(x)
-        assert torch.equal(spread.view(-1, 3)[layout.places], x)
-        assert int((spread[:, 0, :, 0] > 0).sum()) == count
-        assert not spread.view(-1, 3)[layout.gaps].any()
+        assert spread.shape == (layout.rows, 1, bands, layout.width)
+        assert torch.equal(spread.transpose(2, 3).reshape(-1, bands)[layout.places], x)
+        assert int((spread > 0).sum()) == count * bands
+        assert not spread.view(-1)[layout.gaps].any() and len(layout.gaps) + x.numel() == spread.numel()
         # Between two utterances of a row, and after the last, there are zeros for the convolutions to read.
         reach = 3 if level == 0 else 1
-        for row in spread[:, 0, :, 0].tolist():
+        for row in spread[:, 0, 0].tolist():
             text = "".join("x" if value else " " for value in row)
             assert text.endswith(" " * reach)
             assert all(len(gap) >= reach for gap in text.replace("x", "|").split("|") if gap)
@@ -129,15 +130,15 @@ def test_layout_keeps_utterances_apart(lengths: list[int]) -> None:
             places = layout.places[begin:end]
             assert torch.equal(places, torch.arange(int(places[0]), int(places[0]) + end - begin))
             assert int(places[0]) // layout.width == int(places[-1]) // layout.width  # on one row
-        padded, mask = layout.pad(spread[:, 0])
+        padded, mask = layout.pad(spread[:, 0].transpose(1, 2))
         assert torch.equal(padded[mask], x) and not padded[~mask].any()
         layout = layout.halved()
 
 
 def test_layout_gradients() -> None:
-    layout = Layout(torch.tensor([3, 1, 2]), torch.device("cpu"))
+    layout = Layout(torch.tensor([3, 1, 2]), 2, torch.device("cpu"))
     x = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda t: layout.pad(layout.spread(t).square()[:, 0])[0], x)
+    assert torch.autograd.gradcheck(lambda t: layout.pad(layout.spread(t).square()[:, 0].transpose(1, 2))[0], x)
 
 
 @pytest.mark.parametrize("gaps", [True, False])
@@ -146,14 +147,17 @@ def test_norm_is_pytorchs_of_the_frames_alone(training: bool, gaps: bool) -> Non
     """Values, gradients and running statistics, with a shortcut that is normalised too, against three ordinary layers
     on the frames end to end; what is in the gaps, before and on the way back, does not matter."""
     torch.manual_seed(5)
-    layout = Layout(torch.tensor([60, 9, 33, 24] if gaps else [120, 120]), torch.device("cpu"))
-    size = (layout.rows, 3, layout.width, 5)
+    layout = Layout(torch.tensor([60, 9, 33, 24] if gaps else [120, 120]), 5, torch.device("cpu"))
+    size = (layout.rows, 3, 5, layout.width)
     missing = layout.gaps if gaps else None
     places = layout.places if gaps else torch.arange(layout.rows * layout.width)
 
     def frames(x: torch.Tensor) -> torch.Tensor:
-        """(rows, C, width, bands) to (1, C, n, bands), which any batch norm takes."""
-        return x.permute(0, 2, 3, 1).reshape(-1, 5, 3)[places].permute(2, 0, 1)[None]
+        """(rows, C, bands, width) to (1, C, bands, n), which any batch norm takes."""
+        return x.permute(1, 2, 0, 3).reshape(3, 5, -1)[None, :, :, places]
+
+    def between(x: torch.Tensor) -> torch.Tensor:
+        return x.permute(0, 2, 3, 1).reshape(-1, 3)[layout.gaps]
 
     x, side = (torch.randn(size, dtype=torch.float64).add_(2).requires_grad_() for _ in range(2))
     weight = torch.randn(size, dtype=torch.float64)
@@ -168,8 +172,7 @@ def test_norm_is_pytorchs_of_the_frames_alone(training: bool, gaps: bool) -> Non
     (mine * weight).sum().backward()
     found = [frames(mine), frames(x.grad), frames(side.grad)]
     if gaps:
-        assert mine.permute(0, 2, 3, 1).reshape(-1, 15)[missing].count_nonzero() == 0
-        assert x.grad.permute(0, 2, 3, 1).reshape(-1, 15)[missing].count_nonzero() == 0
+        assert not between(mine).any() and not between(x.grad).any()
     x.grad = side.grad = None
     theirs = torch.relu(plain[0](frames(x)) + plain[1](frames(side)))
     (theirs * frames(weight)).sum().backward()

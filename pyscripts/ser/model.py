@@ -4,6 +4,9 @@ A batch is the frames of its utterances end to end, whatever their lengths. They
 between them, which is what a convolution reads beyond the ends of a lone utterance; everything else sees real frames
 only. So no utterance's logits depend on what it is batched with, batch norm has ordinary statistics, and a batch costs
 what its frames cost, not what its longest utterance would.
+
+Images are (rows, channels, bands, width), time last: convolutions on a CPU go along the last axis in blocks, for which
+the 23 to 3 bands of the features are too few.
 """
 
 from __future__ import annotations
@@ -36,14 +39,15 @@ class Layout:
 
     Args:
         lengths: frames of each utterance, (B,), on the CPU, so that counting them never makes a GPU wait.
+        bands: of the image.
         device: where the batch is.
 
     Attributes:
         places: (n,) position, row · width + column, of every frame of the utterances end to end, on the device.
-        gaps: (G,) all other positions, on the device.
+        gaps: (G,) positions in (rows, bands, width) that belong to no frame, on the device.
     """
 
-    def __init__(self, lengths: Tensor, device: torch.device) -> None:
+    def __init__(self, lengths: Tensor, bands: int, device: torch.device) -> None:
         room = (lengths + 2 * _STRIDE - 1) // _STRIDE * _STRIDE
         begin = room.cumsum(0) - room
         rows = -(-len(lengths) // _PER_ROW)
@@ -52,27 +56,30 @@ class Layout:
         first = torch.searchsorted(row, torch.arange(int(row[-1]) + 1))
         begin = begin - begin[first][row]
         width = -(-int((begin + room).max()) // _WIDTH) * _WIDTH
-        self._set(lengths, row, begin, width, device)
+        self._set(lengths, row, begin, (bands, width), device)
 
-    def _set(self, lengths: Tensor, row: Tensor, begin: Tensor, width: int, device: torch.device) -> None:
-        self.lengths, self.row, self.begin, self.width, self.device = lengths, row, begin, width, device
+    def _set(self, lengths: Tensor, row: Tensor, begin: Tensor, size: tuple[int, int], device: torch.device) -> None:
+        self.lengths, self.row, self.begin, self.device = lengths, row, begin, device
+        self.bands, self.width = bands, width = size
         self.rows = int(row[-1]) + 1
         places = torch.repeat_interleave(row * width + begin - lengths.cumsum(0) + lengths, lengths)
         places += torch.arange(len(places))
         free = torch.ones(self.rows * width, dtype=torch.bool).index_fill_(0, places, False)
+        free = free.view(self.rows, 1, width).expand(-1, bands, -1).reshape(-1)
         self.places = places.to(device, non_blocking=True)
         self.gaps = free.nonzero()[:, 0].to(device, non_blocking=True)
 
     def halved(self) -> Layout:
-        """The same after a convolution of stride 2: every length becomes its half, rounded up."""
+        """The same after a convolution of stride 2: every length becomes its half, rounded up, and so do the bands."""
         half = object.__new__(Layout)
-        half._set((self.lengths + 1) // 2, self.row, self.begin // 2, self.width // 2, self.device)
+        size = ((self.bands + 1) // 2, self.width // 2)
+        half._set((self.lengths + 1) // 2, self.row, self.begin // 2, size, self.device)
         return half
 
     def spread(self, frames: Tensor) -> Tensor:
-        """(n, bands), the frames of all utterances, to (rows, 1, width, bands) with zeros around utterances."""
+        """(n, bands), the frames of all utterances, to (rows, 1, bands, width) with zeros around utterances."""
         spread = _put_rows(frames, self.places, self.rows * self.width)
-        return spread.view(self.rows, 1, self.width, -1)
+        return spread.view(self.rows, 1, self.width, self.bands).transpose(2, 3).contiguous()
 
     def pad(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(rows, width, D) to (B, T, D), T the longest utterance's frames, and the (B, T) mask of real ones."""
@@ -95,7 +102,7 @@ class Grid:
         return self
 
     def spread(self, frames: Tensor) -> Tensor:
-        return frames.view(self.utterances, 1, -1, frames.shape[1])
+        return frames.view(self.utterances, 1, -1, frames.shape[1]).transpose(2, 3).contiguous()
 
     def pad(self, x: Tensor) -> tuple[Tensor, None]:
         return x, None
@@ -121,19 +128,30 @@ def _put_rows(x: Tensor, rows: Tensor, size: int) -> Tensor:
     return x.new_zeros(size, x.shape[1]).index_copy_(0, rows, x)
 
 
+class Convolution(nn.Conv2d):
+    """Without bias, centred; its weight is (out, in, time, frequency) whatever the order of the image's axes."""
+
+    def __init__(self, channels_in: int, channels: int, kernel: int, stride: int) -> None:
+        super().__init__(channels_in, channels, kernel, stride, kernel // 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(rows, in, bands, width) to (rows, out, bands, width), the last two over the stride."""
+        return F.conv2d(x, self.weight.transpose(2, 3), None, self.stride, self.padding)
+
+
 class BasicBlock(nn.Module):
     """Two 3×3 convolutions around an identity (or 1×1) shortcut: He et al., CVPR 2016, fig. 5 left."""
 
     def __init__(self, channels_in: int, channels: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
+        self.conv1 = Convolution(channels_in, channels, 3, stride)
         self.norm1 = FrameNorm(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.conv2 = Convolution(channels, channels, 3, 1)
         self.norm2 = FrameNorm(channels)
         self.stride = stride
         self.project = stride != 1 or channels_in != channels
         if self.project:
-            self.shortcut = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
+            self.shortcut = Convolution(channels_in, channels, 1, stride)
             self.shortcut_norm = FrameNorm(channels)
 
     def forward(self, x: Tensor, layout: Layout | Grid) -> tuple[Tensor, Layout | Grid]:
@@ -202,7 +220,7 @@ class ResNet34(nn.Module):
 
     def __init__(self, classes: int, angular: tuple[float, float] | None = None) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(1, CHANNELS[0], 7, 1, 3, bias=False)
+        self.stem = Convolution(1, CHANNELS[0], 7, 1)
         self.stem_norm = FrameNorm(CHANNELS[0])
         blocks, channels_in = [], CHANNELS[0]
         for stage, (count, channels) in enumerate(zip(BLOCKS, CHANNELS, strict=True)):
@@ -215,7 +233,7 @@ class ResNet34(nn.Module):
         self.angular = angular
         self.classifier = AngularMargin(EMBEDDING, classes, *angular) if angular else nn.Linear(EMBEDDING, classes)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, Convolution):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def embed(self, frames: Tensor, lengths: Tensor) -> Tensor:
@@ -229,12 +247,12 @@ class ResNet34(nn.Module):
             (B, 400), float32.
         """
         alike = bool((lengths == lengths[0]).all())
-        layout: Layout | Grid = Grid(len(lengths)) if alike else Layout(lengths, frames.device)
+        layout: Layout | Grid = Grid(len(lengths)) if alike else Layout(lengths, frames.shape[1], frames.device)
         x = self.stem_norm(self.stem(layout.spread(frames)), layout.gaps)
         for block in self.blocks:
             x, layout = block(x, layout)
         with torch.autocast(frames.device.type, enabled=False):  # exponentials of distances want float32
-            x = x.to(self.embedding.weight.dtype).mean(3).transpose(1, 2)
+            x = x.to(self.embedding.weight.dtype).mean(2).transpose(1, 2)
             return self.embedding(self.pooling(*layout.pad(x)))
 
     def forward(self, frames: Tensor, lengths: Tensor, labels: Tensor | None = None) -> Tensor:

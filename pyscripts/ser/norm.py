@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+_SIDE = 16
 
 
 class FrameNorm(nn.BatchNorm2d):
@@ -24,8 +28,8 @@ class FrameNorm(nn.BatchNorm2d):
         """ReLU(norm(x) + shortcut), with zeros in the gaps.
 
         Args:
-            x: (rows, C, width, bands), what a convolution made, which is overwritten in the gaps.
-            gaps: positions of row · width + column that are no frame of an utterance, (G,), or None.
+            x: (rows, C, bands, width), what a convolution made, which is overwritten in the gaps.
+            gaps: positions in (rows, bands, width) that are no frame of an utterance's, (G,), or None.
             shortcut: of x's shape.
             relu: False for what will itself be a shortcut: it is left without a ReLU, and its gaps as they come.
         """
@@ -53,21 +57,20 @@ class FrameNorm(nn.BatchNorm2d):
 class _Normalise(torch.autograd.Function):
     """Ioffe and Szegedy, ICML 2015, Algorithm 1, and its gradient in their section 3.
 
-    PyTorch's kernels see (positions, bands · C) matrices, whose long contiguous rows they go through fastest. They are
-    given gaps as zeros, and statistics as if these were known beforehand; what that leaves out is put right here.
+    PyTorch's kernels see (positions, C) matrices. They are given gaps as zeros, and statistics as if these were known
+    beforehand; what that leaves out is put right here.
     """
 
     @staticmethod
     def forward(ctx, x, shortcut, weight, bias, gaps, relu, eps, together):
-        values, bands = _by_position(x), x.shape[3]
+        values = _by_position(x)
         if gaps is not None:
             values.index_fill_(0, gaps, 0)
-        mean, variance, count = _statistics(values, bands, 0 if gaps is None else len(gaps), weight.dtype)
+        mean, variance, count = _statistics(values, 0 if gaps is None else len(gaps), weight.dtype)
         if together:
             mean, variance, count = _of_all(mean, variance, count)
         mean, variance = mean.to(weight.dtype), variance.to(weight.dtype)
-        columns = [each.repeat(bands) for each in (weight, bias, mean, variance)]
-        y = torch.native_batch_norm(values, *columns, False, 0.0, eps)[0]
+        y = torch.native_batch_norm(values, weight, bias, mean, variance, False, 0.0, eps)[0]
         if shortcut is not None:
             y.add_(_by_position(shortcut))
         if relu:
@@ -83,14 +86,12 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient, *_):
         x, y, weight, mean, variance, count, gaps = ctx.saved_tensors
-        values, gradient, bands = _by_position(x), _by_position(gradient), x.shape[3]
+        values, gradient = _by_position(x), _by_position(gradient)
         if y is not None:  # which is zero in the gaps, and so is the gradient from here on
             gradient = torch.ops.aten.threshold_backward(gradient, _by_position(y), 0)
-        columns = [each.repeat(bands) for each in (weight, mean, variance)]
         of_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient, values, *columns, None, None, False, ctx.eps, [True, True, True]
+            gradient, values, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
         )
-        of_weight, of_bias = of_weight.view(bands, -1).sum(0), of_bias.view(bands, -1).sum(0)
         sums = torch.stack([of_weight, of_bias])
         if ctx.together:
             dist.all_reduce(sums)
@@ -98,32 +99,32 @@ class _Normalise(torch.autograd.Function):
         inverse = (variance + ctx.eps).rsqrt()
         slope, level = -weight * inverse * sums / count
         slope = slope * inverse
-        line = [each.repeat(bands) for each in (slope, level - slope * mean)]
-        nothing = torch.zeros_like(line[0])
-        of_x.add_(torch.native_batch_norm(values, *line, nothing, nothing + 1, False, 0.0, 0.0)[0])
+        zeros = torch.zeros_like(mean)
+        of_x.add_(torch.native_batch_norm(values, slope, level - slope * mean, zeros, zeros + 1, False, 0.0, 0.0)[0])
         if gaps is not None:
             of_x.index_fill_(0, gaps, 0)
         of_shortcut = _as_image(gradient, x.shape) if ctx.has_shortcut else None
         return _as_image(of_x, x.shape), of_shortcut, of_weight, of_bias, None, None, None, None
 
 
-def _statistics(values: Tensor, bands: int, gaps: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+def _statistics(values: Tensor, gaps: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and biased variance of each channel, (C,), and the number of values behind them, all float64.
 
     Args:
-        values: (positions, bands · C), zero in the gaps.
+        values: (positions, C), zero in the gaps.
         gaps: how many positions are gaps.
         dtype: to add up in.
     """
-    zeros = torch.zeros(values.shape[1], dtype=dtype, device=values.device)
-    found = torch.batch_norm_update_stats(values, zeros, zeros.clone(), 0.0)
-    mean, variance = (each.double().view(bands, -1) for each in found)
-    real = len(values) - gaps
-    share = len(values) / (real * bands)
+    positions, channels = values.shape
+    side = math.gcd(positions, _SIDE)  # the kernel wants longer rows than 16 channels
+    zeros = torch.zeros(side * channels, dtype=dtype, device=values.device)
+    found = torch.batch_norm_update_stats(values.view(-1, side * channels), zeros, zeros.clone(), 0.0)
+    mean, variance = (each.double().view(side, channels) for each in found)
+    real = positions - gaps
+    share = positions / (real * side)
     square = (variance + mean**2).sum(0) * share
     mean = mean.sum(0) * share
-    count = torch.tensor(float(real * bands), dtype=torch.float64, device=values.device)
-    return mean, square - mean**2, count
+    return mean, square - mean**2, torch.tensor(float(real), dtype=torch.float64, device=values.device)
 
 
 def _of_all(mean: Tensor, variance: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -138,11 +139,10 @@ def _of_all(mean: Tensor, variance: Tensor, count: Tensor) -> tuple[Tensor, Tens
 
 
 def _by_position(x: Tensor) -> Tensor:
-    """(rows, C, width, bands) in channels-last order as (rows · width, bands · C)."""
-    rows, channels, width, bands = x.shape
-    return x.permute(0, 2, 3, 1).reshape(rows * width, bands * channels)
+    """(rows, C, bands, width) in channels-last order as (rows · bands · width, C)."""
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
 
 
 def _as_image(values: Tensor, shape: torch.Size) -> Tensor:
-    rows, channels, width, bands = shape
-    return values.view(rows, width, bands, channels).permute(0, 3, 1, 2)
+    rows, channels, bands, width = shape
+    return values.view(rows, bands, width, channels).permute(0, 3, 1, 2)
