@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import torch
 
 from ser.errors import SerError
 
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is the first GPU if there is one."""
+    """`auto` is the first GPU if there is one. On a CPU, this process's memory is set up for it too."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
         raise SerError("--device cuda: this torch sees no GPU; use --device cpu, or check nvidia-smi and the driver")
+    if name == "cpu":
+        _keep_freed_memory()
     return torch.device(name)
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep large blocks that are freed for the next layer's tensors.
+
+    It would give them back to the system, which clears every page that it hands out again: a quarter of an epoch.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
+    if mallopt:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
