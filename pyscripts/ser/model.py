@@ -65,9 +65,10 @@ class Layout:
         places = torch.repeat_interleave(row * width + begin - lengths.cumsum(0) + lengths, lengths)
         places += torch.arange(len(places))
         free = torch.ones(self.rows * width, dtype=torch.bool).index_fill_(0, places, False)
-        free = free.view(self.rows, 1, width).expand(-1, bands, -1).reshape(-1)
         self.places = places.to(device, non_blocking=True)
-        self.gaps = free.nonzero()[:, 0].to(device, non_blocking=True)
+        gap_row, column = free.view(self.rows, width).nonzero().to(device, non_blocking=True).unbind(1)
+        bands_of_rows = gap_row * bands + torch.arange(bands, device=device)[:, None]
+        self.gaps = (bands_of_rows * width + column).view(-1)
 
     def halved(self) -> Layout:
         """The same after a convolution of stride 2: every length becomes its half, rounded up, and so do the bands."""

@@ -9,7 +9,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_SIDE = 16
+_SIDE = 16  # positions that statistics are taken over side by side: the kernel wants longer rows than 16 channels
 
 
 class FrameNorm(nn.BatchNorm2d):
@@ -43,14 +43,14 @@ class FrameNorm(nn.BatchNorm2d):
                 _by_position(y).index_fill_(0, gaps, 0)
             return y.relu_()
         settings = (gaps, relu, self.eps, self.together)
-        y, mean, variance, count = _Normalise.apply(x, shortcut, self.weight, self.bias, *settings)
+        y, mean, variance = _Normalise.apply(x, shortcut, self.weight, self.bias, *settings)
         with torch.no_grad():
             self.num_batches_tracked.add_(1)
             share = self.momentum
             if share is None:  # the mean of all batches
                 share = 1 / self.num_batches_tracked.to(mean.dtype)
             self.running_mean.lerp_(mean, share)
-            self.running_var.lerp_(variance * (count / (count - 1)), share)
+            self.running_var.lerp_(variance, share)
         return y
 
 
@@ -66,10 +66,10 @@ class _Normalise(torch.autograd.Function):
         values = _by_position(x)
         if gaps is not None:
             values.index_fill_(0, gaps, 0)
-        mean, variance, count = _statistics(values, 0 if gaps is None else len(gaps), weight.dtype)
+        statistics, count = _statistics(values, 0 if gaps is None else len(gaps), weight.dtype)
         if together:
-            mean, variance, count = _of_all(mean, variance, count)
-        mean, variance = mean.to(weight.dtype), variance.to(weight.dtype)
+            statistics, count = _of_all(statistics, count)
+        mean, variance = statistics.to(weight.dtype)
         y = torch.native_batch_norm(values, weight, bias, mean, variance, False, 0.0, eps)[0]
         if shortcut is not None:
             y.add_(_by_position(shortcut))
@@ -78,14 +78,15 @@ class _Normalise(torch.autograd.Function):
             if gaps is not None:
                 y.index_fill_(0, gaps, 0)
         y = _as_image(y, x.shape)
-        ctx.save_for_backward(x, y if relu else None, weight, mean, variance, count, gaps)
-        ctx.eps, ctx.together, ctx.has_shortcut = eps, together, shortcut is not None
-        ctx.mark_non_differentiable(mean, variance, count)
-        return y, mean, variance, count
+        ctx.save_for_backward(x, y if relu else None, weight, mean, variance, gaps)
+        ctx.count, ctx.eps, ctx.together, ctx.has_shortcut = count, eps, together, shortcut is not None
+        unbiased = variance * (count / (count - 1))
+        ctx.mark_non_differentiable(mean, unbiased)
+        return y, mean, unbiased
 
     @staticmethod
     def backward(ctx, gradient, *_):
-        x, y, weight, mean, variance, count, gaps = ctx.saved_tensors
+        x, y, weight, mean, variance, gaps = ctx.saved_tensors
         values, gradient = _by_position(x), _by_position(gradient)
         if y is not None:  # which is zero in the gaps, and so is the gradient from here on
             gradient = torch.ops.aten.threshold_backward(gradient, _by_position(y), 0)
@@ -97,7 +98,7 @@ class _Normalise(torch.autograd.Function):
             dist.all_reduce(sums)
         # The statistics' part of the gradient, a straight line in x, by the kernel that scales and shifts.
         inverse = (variance + ctx.eps).rsqrt()
-        slope, level = -weight * inverse * sums / count
+        slope, level = sums * (weight * inverse / -ctx.count)
         slope = slope * inverse
         zeros = torch.zeros_like(mean)
         of_x.add_(torch.native_batch_norm(values, slope, level - slope * mean, zeros, zeros + 1, False, 0.0, 0.0)[0])
@@ -107,8 +108,8 @@ class _Normalise(torch.autograd.Function):
         return _as_image(of_x, x.shape), of_shortcut, of_weight, of_bias, None, None, None, None
 
 
-def _statistics(values: Tensor, gaps: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and biased variance of each channel, (C,), and the number of values behind them, all float64.
+def _statistics(values: Tensor, gaps: int, dtype: torch.dtype) -> tuple[Tensor, int]:
+    """Mean and biased variance of each channel, (2, C) float64, and the number of values behind them.
 
     Args:
         values: (positions, C), zero in the gaps.
@@ -116,26 +117,24 @@ def _statistics(values: Tensor, gaps: int, dtype: torch.dtype) -> tuple[Tensor, 
         dtype: to add up in.
     """
     positions, channels = values.shape
-    side = math.gcd(positions, _SIDE)  # the kernel wants longer rows than 16 channels
-    zeros = torch.zeros(side * channels, dtype=dtype, device=values.device)
-    found = torch.batch_norm_update_stats(values.view(-1, side * channels), zeros, zeros.clone(), 0.0)
-    mean, variance = (each.double().view(side, channels) for each in found)
-    real = positions - gaps
-    share = positions / (real * side)
-    square = (variance + mean**2).sum(0) * share
-    mean = mean.sum(0) * share
-    return mean, square - mean**2, torch.tensor(float(real), dtype=torch.float64, device=values.device)
+    side = math.gcd(positions, _SIDE)
+    unused = torch.zeros(side * channels, dtype=dtype, device=values.device)  # running averages, which tell the dtype
+    mean, variance = torch.batch_norm_update_stats(values.view(-1, side * channels), unused, unused, 0.0)
+    count = positions - gaps
+    moments = torch.stack([mean, variance + mean**2]).view(2, side, channels).sum(1, dtype=torch.float64)
+    mean, square = moments * (positions / (side * count))
+    return torch.stack([mean, square - mean**2]), count
 
 
-def _of_all(mean: Tensor, variance: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The statistics of the values of all processes, from those of each."""
-    own = torch.cat([mean, variance, count[None]])
+def _of_all(statistics: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The statistics of the values of all processes, from those of each: Chan, Golub and LeVeque, 1979."""
+    own = torch.cat([statistics.view(-1), statistics.new_full((1,), count)])
     parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
     dist.all_gather(parts, own)
-    means, variances, counts = torch.stack(parts).split([len(mean), len(mean), 1], 1)
-    count = counts.sum()
-    mean = (counts * means).sum(0) / count
-    return mean, (counts * (variances + (means - mean) ** 2)).sum(0) / count, count
+    means, variances, counts = torch.stack(parts).split([statistics.shape[1], statistics.shape[1], 1], 1)
+    total = counts.sum()
+    mean = (counts * means).sum(0) / total
+    return torch.stack([mean, (counts * (variances + (means - mean) ** 2)).sum(0) / total]), total
 
 
 def _by_position(x: Tensor) -> Tensor:

@@ -85,8 +85,24 @@ def measure(folder: Path, device: torch.device, batch_size: int, steps: int) -> 
         "load": load, "prepare": prepare_epoch, "step": step, "epoch": step * len(batches),
         "examples": sum(map(len, chosen)) / len(chosen) / step,
         "features": store.frames.nbytes, "start": start, "peak": _peak_bytes(),
+        "kept": max(_kept_bytes(loop, store.batch(plan)) for plan in chosen),
         "gpu": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0,
     }
+
+
+def _kept_bytes(loop: OurLoop, batch: tuple[torch.Tensor, torch.Tensor]) -> int:
+    """What the forward pass of a batch keeps for the backward pass, each storage counted once."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        logits = loop.logits(batch)
+    del logits  # not before everything is counted: freed storages would be reused
+    return sum(kept.values())
 
 
 def _peak_bytes() -> int:
@@ -106,10 +122,11 @@ def write(args: argparse.Namespace, rows: Sequence[dict[str, float]]) -> None:
         cells = [
             f"{row['utterances']}", f"{row['load']:.2f}", f"{row['prepare']:.3f}", f"{row['epoch']:.1f}",
             f"{row['examples']:.1f}", f"{row['features'] / _MB:.0f}", f"{row['peak'] / _MB:.0f}", f"{above / _MB:.0f}",
+            f"{row['kept'] / _MB:.0f}",
         ]
         table.append([*cells, f"{row['gpu'] / _MB:.0f}"] if device.type == "cuda" else cells)
     header = ["utterances", "load, s", "plan and gather an epoch, s", "an epoch, s", "examples/s", "features, MB",
-              "peak memory, MB", "of it beyond features"]
+              "peak memory, MB", "of it beyond features", "kept for the backward pass, MB"]
     first, last = rows[0], rows[-1]
     exponents = ""
     if len(rows) > 1:

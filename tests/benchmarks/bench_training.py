@@ -41,11 +41,14 @@ class OurLoop:
 
     def step(self, plan: BatchPlan, batch: tuple[Tensor, Tensor]) -> None:
         labels = torch.from_numpy(plan.labels).to(self.device, non_blocking=True)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            logits = self.model(*batch)
+        logits = self.logits(batch)
         self.optimiser.zero_grad(set_to_none=True)
         F.cross_entropy(logits.float(), labels).backward()
         self.optimiser.step()
+
+    def logits(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            return self.model(*batch)
 
     def epoch(self, plans: CopyPaste, store: FeatureStore, number: int) -> None:
         for plan in plans.epoch(number):
