@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Training: examples a second of whole epochs beside a plain DataLoader loop, and what preparing batches costs.
 
-Epochs of n+se-cp over the same utterances take turns: the loop of peer_loop.py, and ours in float32 and, where the
-device multiplies it natively, bf16. Then the same steps of ours on batches that are in memory, planned and gathered
-beforehand: the floor of the pipeline; and planning and gathering alone.
+Epochs of n+se-cp over the same utterances take turns: the loop of peer_loop.py, in a process of its own, and ours in
+float32 and, where the device multiplies it natively, bf16. Then the same steps of ours on batches that are in memory,
+planned and gathered beforehand: the floor of the pipeline; and planning and gathering alone.
 
 Usage: python3 tests/benchmarks/bench_training.py [--data DIR] [--utterances N] [--rounds N] [--device D] [--workers N]
 """
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from common import features, interleaved, markdown, parse_options, ratio, report, seconds, source_name
-from peer_loop import PeerLoop
+from peer_loop import PeerProcess
 from torch import Tensor
 
 from ser.copypaste import BatchPlan, CopyPaste
@@ -78,9 +78,9 @@ def main() -> None:
     device = pick_device(args.device)
     with features(args.data, args.utterances) as folder:
         plans, store, classes = our_data(folder, device, args.batch_size)
-        peer = PeerLoop(folder, classes, args.batch_size, args.workers, device)
         ours = {precision: OurLoop(len(classes), device, precision) for precision in precisions(device)}
-        measure(args, device, plans, store, peer, ours)
+        with PeerProcess(folder, classes, args.batch_size, args.workers, device) as peer:
+            measure(args, device, plans, store, peer, ours)
 
 
 def measure(
@@ -88,16 +88,15 @@ def measure(
     device: torch.device,
     plans: CopyPaste,
     store: FeatureStore,
-    peer: PeerLoop,
+    peer: PeerProcess,
     ours: dict[str, OurLoop],
 ) -> None:
     ready = [(plan, store.batch(plan)) for plan in plans.epoch(1)]
-    padded = list(peer.loader)
     for plan, batch in ready[:2]:  # to warm up
         for loop in ours.values():
             loop.step(plan, batch)
-    for batch in padded[:2]:
-        peer.step(*batch)
+    for index in range(len(peer.lengths[:2])):
+        peer.step(index)
 
     peer_name = f"plain loop, fp32, {args.workers} workers"
     names = {precision: f"ours, {precision}" for precision in ours}
@@ -119,7 +118,7 @@ def measure(
             "ready": lambda plan=plan, batch=batch: loop.step(plan, batch),
             "made": lambda plan=plan: loop.step(plan, store.batch(plan)),
             "gather": lambda plan=plan: store.batch(plan),
-            "peer": lambda index=index: peer.step(*padded[index]),
+            "peer": lambda index=index: peer.step(index),
         }
         for name, action in taking_turns.items():
             steps[name][index].append(seconds(action, device))
@@ -134,13 +133,12 @@ def measure(
         ["planning and gathering", f"{1e3 * (planning + gather):.2f}", f"{100 * (planning + gather) / step:.2f} %"],
     ]
     frames = sum(len(batch[0]) for _, batch in ready)
-    laid = sum(batch[0].shape[0] * batch[0].shape[2] for batch in padded)
     size = len(store.utterances)
     report(
         "Training", device,
         [f"{size} utterances, {source_name(args.data)}, {len(ready)} batches, n+se-cp; medians of {args.rounds} rounds",
          f"that take turns. An example has {frames / size:.0f} frames on average; the plain loop pads it to "
-         f"{laid / size:.0f}."],
+         f"{sum(peer.lengths) / size:.0f}."],
         markdown(["whole epochs", "examples/s", "ratio to the plain loop"], speeds),
         markdown(["one batch", "ms", "share of a step of ours"], costs),
     )

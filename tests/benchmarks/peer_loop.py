@@ -7,8 +7,12 @@ layers trains in float32. The pooling is masked; convolutions and batch norm see
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import kaldiio
 import numpy as np
@@ -162,3 +166,52 @@ class PeerLoop:
     def epoch(self) -> None:
         for batch in self.loader:
             self.step(*batch)
+
+
+class PeerProcess:
+    """A `PeerLoop` in a process of its own, whose memory is not set up as that of our programs is (ser.device).
+
+    Its methods return when the device is done. Attributes: `lengths`, the padded frames of each batch of an epoch.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        """Arguments: those of `PeerLoop`."""
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other_end = context.Pipe()
+        context.Process(target=_serve, args=(other_end, torch.get_num_threads(), arguments)).start()
+        other_end.close()
+        self.lengths: list[int] = self._pipe.recv()
+
+    def epoch(self) -> None:
+        self._ask(None)
+
+    def step(self, index: int) -> None:
+        """On a batch that is in memory."""
+        self._ask(index)
+
+    def __enter__(self) -> PeerProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pipe.close()  # which ends the process
+
+    def _ask(self, what: int | None) -> None:
+        self._pipe.send(what)
+        self._pipe.recv()
+
+
+def _serve(pipe: Connection, threads: int, arguments: tuple[Any, ...]) -> None:
+    torch.set_num_threads(threads)
+    loop = PeerLoop(*arguments)
+    batches = list(loop.loader)
+    pipe.send([x.shape[0] * x.shape[2] for x, _, _ in batches])
+    with contextlib.suppress(EOFError):
+        while True:
+            what = pipe.recv()
+            if what is None:
+                loop.epoch()
+            else:
+                loop.step(*batches[what])
+            if loop.device.type == "cuda":
+                torch.cuda.synchronize(loop.device)
+            pipe.send(None)
