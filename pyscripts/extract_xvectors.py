@@ -62,12 +62,12 @@ class ExtractXvectors(FeatureStep):
         import torch
 
         from ser.checkpoint import load_model
-        from ser.device import pick_device
+        from ser.device import set_up_device
         from ser.evaluation import xvectors
 
         if self.num_threads:
             torch.set_num_threads(self.num_threads)
-        model, _ = load_model(self.checkpoint, device := pick_device(self.device))
+        model, _ = load_model(self.checkpoint, device := set_up_device(self.device))
         for utterance, vector in xvectors(model, _features(data, summary), device):
             if not np.isfinite(vector).all():
                 raise SerError(f"{self.checkpoint}: the x-vector of {utterance} is not finite; train again with "

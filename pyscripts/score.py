@@ -17,7 +17,7 @@ import yaml
 
 from ser.checkpoint import FINISHED, load_model
 from ser.datadir import DataDir
-from ser.device import pick_device
+from ser.device import set_up_device
 from ser.errors import SerError, run_main
 from ser.evaluation import log_posteriors
 from ser.files import Marker, fingerprint
@@ -47,7 +47,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.num_threads:
         torch.set_num_threads(args.num_threads)
-    device = pick_device(args.device)
+    device = set_up_device(args.device)
     if not (args.run / FINISHED).exists() and not args.allow_unfinished:
         raise SerError(f"{args.run}: its training has not finished; run.sh --stage 3 finishes it (--allow-unfinished)")
     best = args.run / "best.pt"

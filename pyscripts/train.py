@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from ser.copypaste import SCHEMES, describe
-from ser.device import pick_device
+from ser.device import set_up_device
 from ser.distributed import World
 from ser.errors import run_main
 from ser.files import atomic_path
@@ -64,7 +64,7 @@ def main() -> None:
         if args.num_threads:
             torch.set_num_threads(args.num_threads)
         init = None if args.init == "random" else args.init
-        device = pick_device(args.device)
+        device = set_up_device(args.device)
         world.join(device.type)
         if device.type == "cuda":
             device = torch.device("cuda", world.local_rank)

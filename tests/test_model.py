@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ser.model import AttentionPooling, BasicBlock, Layout, ResNet34
+from ser.model import AttentionPooling, BasicBlock, Convolution, Grid, Layout, ResNet34
 from ser.norm import FrameNorm
 
 
@@ -182,3 +182,58 @@ def test_norm_is_pytorchs_of_the_frames_alone(training: bool, gaps: bool) -> Non
         assert torch.allclose(a.weight.grad, b.weight.grad) and torch.allclose(a.bias.grad, b.bias.grad)
         assert torch.allclose(a.running_mean, b.running_mean) and torch.allclose(a.running_var, b.running_var)
         assert a.num_batches_tracked == b.num_batches_tracked
+
+
+def test_weights_are_in_the_order_time_frequency() -> None:
+    """Which is that of the networks that have been trained, whatever the order of an image's axes."""
+    torch.manual_seed(8)
+    convolution, image = Convolution(2, 3, 3, 2), torch.randn(1, 2, 40, 23)
+    expected = torch.nn.functional.conv2d(image, convolution.weight, None, 2, 1)
+    assert torch.allclose(convolution(image.transpose(2, 3)).transpose(2, 3), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_block_is_figure_5_of_he_et_al(stride: int) -> None:
+    torch.manual_seed(9)
+    block, x = BasicBlock(4, 4, stride).double(), torch.randn(2, 4, 5, 16, dtype=torch.float64)
+
+    def norm(x: torch.Tensor) -> torch.Tensor:
+        variance, mean = torch.var_mean(x, (0, 2, 3), correction=0, keepdim=True)
+        return (x - mean) / (variance + 1e-5).sqrt()
+
+    shortcut = norm(block.shortcut(x)) if stride == 2 else x
+    expected = torch.relu(norm(block.conv2(torch.relu(norm(block.conv1(x))))) + shortcut)
+    assert torch.allclose(block(x, Grid(2))[0], expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("gaps", [True, False])
+def test_norm_of_nearly_constant_channels(gaps: bool) -> None:
+    """Where the mean is far from zero, float32 loses no more of the variance than can be lost, and nothing to NaN."""
+    torch.manual_seed(10)
+    layout = Layout(torch.tensor([60, 9, 33, 24]), 5, torch.device("cpu"))
+    places = layout.places if gaps else torch.arange(layout.rows * layout.width)
+    norm = FrameNorm(16)
+    means, deviations = torch.rand(16, 1, 1) + 1, torch.logspace(-6, 0, 16)[:, None, None]
+
+    def frames(x: torch.Tensor) -> torch.Tensor:
+        return x.permute(1, 2, 0, 3).reshape(16, 5, -1)[:, :, places].double()
+
+    x = means + deviations * torch.randn(layout.rows, 16, 5, layout.width)
+    values = frames(x)
+    found = frames(norm(x, layout.gaps if gaps else None))
+    variance, mean = torch.var_mean(values, (1, 2), correction=0, keepdim=True)
+    assert torch.allclose(norm.running_mean.double(), 0.1 * mean.flatten(), rtol=1e-5)
+    assert torch.allclose(norm.running_var.double(), 0.9 + 0.1 * values.var((1, 2)), rtol=1e-5)
+    assert torch.allclose(found, ((values - mean) / (variance + norm.eps).sqrt()).relu(), atol=0.02)
+
+
+def test_bf16_is_near_float32_and_nan_is_not_hidden() -> None:
+    torch.manual_seed(11)
+    model = ResNet34(4).train()
+    frames, lengths = batch([60, 41, 23, 48, 60])
+    exact = model.embed(frames, lengths)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model.embed(frames, lengths)
+    assert torch.nn.functional.cosine_similarity(exact, rounded).min() > 0.98
+    frames[70] = torch.nan
+    assert model(frames, lengths).isnan().all()

@@ -20,7 +20,7 @@ import yaml
 from tiny_data import EMOTIONS, SMALL, make_data
 
 from ser.checkpoint import load_checkpoint, load_model, save_checkpoint, transfer
-from ser.device import pick_device
+from ser.device import set_up_device
 from ser.errors import SerError
 from ser.evaluation import log_posteriors
 from ser.labels import Labels
@@ -310,9 +310,9 @@ def test_options_are_checked(tmp_path: Path, text: str, message: str) -> None:
 
 def test_no_gpu_is_said(monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert pick_device("auto").type == "cpu"
+    assert set_up_device("auto").type == "cpu"
     with pytest.raises(SerError, match="sees no GPU"):
-        pick_device("cuda")
+        set_up_device("cuda")
 
 
 def test_scores_do_not_depend_on_batching(data, trained: Path) -> None:

@@ -11,8 +11,8 @@ from ser.errors import SerError
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
-def pick_device(name: str) -> torch.device:
-    """`auto` is the first GPU if there is one. On a CPU, this process's memory is set up for it too."""
+def set_up_device(name: str) -> torch.device:
+    """The device, with this process set up for it. `auto` is the first GPU if there is one, else the CPU."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
@@ -23,9 +23,10 @@ def pick_device(name: str) -> torch.device:
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc keep large blocks that are freed for the next layer's tensors.
+    """Have the C library keep large blocks that are freed, for the next layer's tensors.
 
-    It would give them back to the system, which clears every page that it hands out again: a quarter of an epoch.
+    glibc would give them back to the system, which clears every page that it hands out again: a quarter of an epoch.
+    So a process holds what it once needed until it ends.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
     if mallopt:

@@ -119,7 +119,7 @@ class World:
         """The model to call in training: gradients and batch-norm statistics are those of the whole batch.
 
         Gradients are means over processes, so that a process scales its loss by `size`. The weights are the leading
-        process's.
+        process's. From then on `model` itself, too, must run in training mode in all processes at once.
         """
         if self.size == 1:
             return model

@@ -43,7 +43,6 @@ class Layout:
         device: where the batch is.
 
     Attributes:
-        places: (n,) position, row · width + column, of every frame of the utterances end to end, on the device.
         gaps: (G,) positions in (rows, bands, width) that belong to no frame, on the device.
     """
 
@@ -65,10 +64,15 @@ class Layout:
         places = torch.repeat_interleave(row * width + begin - lengths.cumsum(0) + lengths, lengths)
         places += torch.arange(len(places))
         free = torch.ones(self.rows * width, dtype=torch.bool).index_fill_(0, places, False)
-        self.places = places.to(device, non_blocking=True)
+        self._places = places
         gap_row, column = free.view(self.rows, width).nonzero().to(device, non_blocking=True).unbind(1)
         bands_of_rows = gap_row * bands + torch.arange(bands, device=device)[:, None]
         self.gaps = (bands_of_rows * width + column).view(-1)
+
+    @property
+    def places(self) -> Tensor:
+        """(n,) position, row · width + column, of every frame of the utterances end to end, on the device."""
+        return self._places.to(self.device, non_blocking=True)
 
     def halved(self) -> Layout:
         """The same after a convolution of stride 2: every length becomes its half, rounded up, and so do the bands."""
@@ -80,7 +84,7 @@ class Layout:
     def spread(self, frames: Tensor) -> Tensor:
         """(n, bands), the frames of all utterances, to (rows, 1, bands, width) with zeros around utterances."""
         spread = _put_rows(frames, self.places, self.rows * self.width)
-        return spread.view(self.rows, 1, self.width, self.bands).transpose(2, 3).contiguous()
+        return _as_image(spread.view(self.rows, self.width, self.bands))
 
     def pad(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(rows, width, D) to (B, T, D), T the longest utterance's frames, and the (B, T) mask of real ones."""
@@ -103,7 +107,7 @@ class Grid:
         return self
 
     def spread(self, frames: Tensor) -> Tensor:
-        return frames.view(self.utterances, 1, -1, frames.shape[1]).transpose(2, 3).contiguous()
+        return _as_image(frames.view(self.utterances, -1, frames.shape[1]))
 
     def pad(self, x: Tensor) -> tuple[Tensor, None]:
         return x, None
@@ -127,6 +131,11 @@ class _TakeRows(torch.autograd.Function):
 def _put_rows(x: Tensor, rows: Tensor, size: int) -> Tensor:
     """The inverse of `_TakeRows`: rows to their places among `size` rows of zeros."""
     return x.new_zeros(size, x.shape[1]).index_copy_(0, rows, x)
+
+
+def _as_image(x: Tensor) -> Tensor:
+    """(rows, width, bands) to (rows, 1, bands, width), in the order that has convolutions answer channels-last."""
+    return x.transpose(1, 2)[:, None].contiguous(memory_format=torch.channels_last)
 
 
 class Convolution(nn.Conv2d):

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 _SIDE = 16  # positions that statistics are taken over side by side: the kernel wants longer rows than 16 channels
 
@@ -24,24 +25,24 @@ class FrameNorm(nn.BatchNorm2d):
 
     together = False
 
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+
     def forward(self, x: Tensor, gaps: Tensor | None, shortcut: Tensor | None = None, relu: bool = True) -> Tensor:
         """ReLU(norm(x) + shortcut), with zeros in the gaps.
 
         Args:
-            x: (rows, C, bands, width), what a convolution made, which is overwritten in the gaps.
+            x: (rows, C, bands, width), what a convolution made; its gaps may be overwritten.
             gaps: positions in (rows, bands, width) that are no frame of an utterance's, (G,), or None.
             shortcut: of x's shape.
-            relu: False for what will itself be a shortcut: it is left without a ReLU, and its gaps as they come.
+            relu: False for what will itself be a shortcut: norm(x) and no more, its gaps as they come.
         """
         x = x.contiguous(memory_format=torch.channels_last)
         if not self.training:
             y = F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-            y = y if shortcut is None else y.add_(shortcut)
-            if not relu:
-                return y
-            if gaps is not None:
-                _by_position(y).index_fill_(0, gaps, 0)
-            return y.relu_()
+            if relu:
+                _finish(_by_position(y), shortcut, gaps)
+            return y
         settings = (gaps, relu, self.eps, self.together)
         y, mean, variance = _Normalise.apply(x, shortcut, self.weight, self.bias, *settings)
         with torch.no_grad():
@@ -55,14 +56,18 @@ class FrameNorm(nn.BatchNorm2d):
 
 
 class _Normalise(torch.autograd.Function):
-    """Ioffe and Szegedy, ICML 2015, Algorithm 1, and its gradient in their section 3.
+    """Ioffe and Szegedy, ICML 2015, Algorithm 1, and its gradient in their section 3, on (positions, C) matrices.
 
-    PyTorch's kernels see (positions, C) matrices. They are given gaps as zeros, and statistics as if these were known
-    beforehand; what that leaves out is put right here.
+    PyTorch's kernels run as in evaluation, with statistics that they are given; how mean and variance depend on x is
+    added to their gradient here. In bf16 these two parts are rounded before they are added.
     """
 
     @staticmethod
-    def forward(ctx, x, shortcut, weight, bias, gaps, relu, eps, together):
+    def forward(
+        ctx, x: Tensor, shortcut: Tensor | None, weight: Tensor, bias: Tensor, gaps: Tensor | None, relu: bool,
+        eps: float, together: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The result, and the statistics for running averages: mean and unbiased variance, (C,)."""
         values = _by_position(x)
         if gaps is not None:
             values.index_fill_(0, gaps, 0)
@@ -71,41 +76,44 @@ class _Normalise(torch.autograd.Function):
             statistics, count = _of_all(statistics, count)
         mean, variance = statistics.to(weight.dtype)
         y = torch.native_batch_norm(values, weight, bias, mean, variance, False, 0.0, eps)[0]
-        if shortcut is not None:
-            y.add_(_by_position(shortcut))
         if relu:
-            y.relu_()
-            if gaps is not None:
-                y.index_fill_(0, gaps, 0)
+            _finish(y, shortcut, gaps)
         y = _as_image(y, x.shape)
         ctx.save_for_backward(x, y if relu else None, weight, mean, variance, gaps)
         ctx.count, ctx.eps, ctx.together, ctx.has_shortcut = count, eps, together, shortcut is not None
-        unbiased = variance * (count / (count - 1))
-        ctx.mark_non_differentiable(mean, unbiased)
-        return y, mean, unbiased
+        return y, mean, variance * (count / (count - 1))
 
     @staticmethod
-    def backward(ctx, gradient, *_):
+    @once_differentiable
+    def backward(ctx, gradient: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
         x, y, weight, mean, variance, gaps = ctx.saved_tensors
         values, gradient = _by_position(x), _by_position(gradient)
         if y is not None:  # which is zero in the gaps, and so is the gradient from here on
             gradient = torch.ops.aten.threshold_backward(gradient, _by_position(y), 0)
+        inverse = (variance + ctx.eps).rsqrt()
+        known = (mean, variance, mean, inverse, False, ctx.eps)
         of_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient, values, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+            gradient, values, weight, *known, [True, True, True]
         )
         sums = torch.stack([of_weight, of_bias])
         if ctx.together:
             dist.all_reduce(sums)
-        # The statistics' part of the gradient, a straight line in x, by the kernel that scales and shifts.
-        inverse = (variance + ctx.eps).rsqrt()
+        # The statistics' part of the gradient is a straight line in x, so the forward kernel can make it.
         slope, level = sums * (weight * inverse / -ctx.count)
-        slope = slope * inverse
-        zeros = torch.zeros_like(mean)
-        of_x.add_(torch.native_batch_norm(values, slope, level - slope * mean, zeros, zeros + 1, False, 0.0, 0.0)[0])
+        of_x.add_(torch.native_batch_norm(values, slope, level, mean, variance, False, 0.0, ctx.eps)[0])
         if gaps is not None:
             of_x.index_fill_(0, gaps, 0)
         of_shortcut = _as_image(gradient, x.shape) if ctx.has_shortcut else None
         return _as_image(of_x, x.shape), of_shortcut, of_weight, of_bias, None, None, None, None
+
+
+def _finish(values: Tensor, shortcut: Tensor | None, gaps: Tensor | None) -> None:
+    """Add the shortcut to (positions, C) values, clear the gaps, and apply the ReLU, all in place."""
+    if shortcut is not None:
+        values.add_(_by_position(shortcut))
+    if gaps is not None:
+        values.index_fill_(0, gaps, 0)
+    values.relu_()
 
 
 def _statistics(values: Tensor, gaps: int, dtype: torch.dtype) -> tuple[Tensor, int]:
@@ -121,9 +129,12 @@ def _statistics(values: Tensor, gaps: int, dtype: torch.dtype) -> tuple[Tensor, 
     unused = torch.zeros(side * channels, dtype=dtype, device=values.device)  # running averages, which tell the dtype
     mean, variance = torch.batch_norm_update_stats(values.view(-1, side * channels), unused, unused, 0.0)
     count = positions - gaps
-    moments = torch.stack([mean, variance + mean**2]).view(2, side, channels).sum(1, dtype=torch.float64)
-    mean, square = moments * (positions / (side * count))
-    return torch.stack([mean, square - mean**2]), count
+    means, variances = torch.stack([mean, variance]).double().view(2, side, channels)
+    share = positions / (side * count)
+    mean = means.sum(0) * share
+    # In float64, for the difference of two large numbers where a mean is far from 0. Below 0 it would end in NaN.
+    variance = ((variances + means**2).sum(0) * share - mean**2).clamp_min(0)
+    return torch.stack([mean, variance]), count
 
 
 def _of_all(statistics: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ import torch
 from bench_training import OurLoop, our_data, precisions
 from common import BANDS, features, interleaved, markdown, parse_options, report, source_name
 
-from ser.device import pick_device
+from ser.device import set_up_device
 from ser.errors import run_main
 from ser.model import BLOCKS, CHANNELS, EMBEDDING, HEADS
 
@@ -102,7 +102,7 @@ def ceilings(device: torch.device) -> tuple[dict[str, Callable[[], object]], dic
 
 def main() -> None:
     args = parse_options(__doc__, 128, 5)
-    device = pick_device(args.device)
+    device = set_up_device(args.device)
     with features(args.data, args.utterances) as folder:
         plans, store, classes = our_data(folder, device, args.batch_size)
         plan = next(plans.epoch(1))

@@ -18,7 +18,7 @@ from common import features, interleaved, markdown, parse_options, ratio, report
 from peer_loop import ArkDataset, Collate, PaddedResNet34
 from torch.utils.data import DataLoader
 
-from ser.device import pick_device
+from ser.device import set_up_device
 from ser.errors import run_main
 from ser.evaluation import log_posteriors
 from ser.model import ResNet34
@@ -26,7 +26,7 @@ from ser.model import ResNet34
 
 def main() -> None:
     args = parse_options(__doc__, 256, 3)
-    device = pick_device(args.device)
+    device = set_up_device(args.device)
     with features(args.data, args.utterances) as folder:
         _, store, classes = our_data(folder, device, args.batch_size)
         dataset = ArkDataset(folder, classes)

@@ -27,7 +27,7 @@ import torch
 from bench_training import OurLoop, our_data
 from common import RAVDESS_UTTERANCES, features, markdown, parse_options, report, seconds, source_name
 
-from ser.device import pick_device, resolve_precision
+from ser.device import resolve_precision, set_up_device
 from ser.errors import run_main
 
 _MB = 1 << 20
@@ -42,7 +42,7 @@ def main() -> None:
 
     args = parse_options(__doc__, RAVDESS_UTTERANCES, 1, more)
     if args.measure:
-        print(json.dumps(measure(args.measure, pick_device(args.device), args.batch_size, args.steps)))
+        print(json.dumps(measure(args.measure, set_up_device(args.device), args.batch_size, args.steps)))
         return
     found: dict[int, list[dict[str, float]]] = {args.utterances * int(size): [] for size in args.sizes.split()}
     for _, utterances in itertools.product(range(args.rounds), found):
@@ -115,7 +115,7 @@ def _resident_bytes() -> int:
 
 
 def write(args: argparse.Namespace, rows: Sequence[dict[str, float]]) -> None:
-    device = pick_device(args.device)
+    device = set_up_device(args.device)
     table = []
     for row in rows:
         above = row["peak"] - (row["features"] if device.type == "cpu" else 0)

@@ -31,7 +31,7 @@ from peer_loop import ArkDataset, Collate, PeerLoop
 from torch.utils.data import DataLoader
 
 from ser.audio import resample
-from ser.device import pick_device
+from ser.device import set_up_device
 from ser.errors import run_main
 from ser.frontend import MfccOptions, VadOptions, read_conf, sliding_cmn, vad
 from ser.tables import write_table
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--plain", type=Path, metavar="DIR", help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    device = pick_device(args.device)
+    device = set_up_device(args.device)
     if args.plain:
         plain_script(args.plain, args.epochs, device)
         return

@@ -22,7 +22,7 @@ from peer_loop import PeerProcess
 from torch import Tensor
 
 from ser.copypaste import BatchPlan, CopyPaste
-from ser.device import pick_device, resolve_precision
+from ser.device import resolve_precision, set_up_device
 from ser.errors import run_main
 from ser.model import ResNet34
 from ser.progress import progress
@@ -75,7 +75,7 @@ def main() -> None:
         parser.add_argument("--workers", type=int, default=2, help="of the peer's DataLoader (default: %(default)s)")
 
     args = parse_options(__doc__, 384, 3, workers)
-    device = pick_device(args.device)
+    device = set_up_device(args.device)
     with features(args.data, args.utterances) as folder:
         plans, store, classes = our_data(folder, device, args.batch_size)
         ours = {precision: OurLoop(len(classes), device, precision) for precision in precisions(device)}
