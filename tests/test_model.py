@@ -141,6 +141,11 @@ def test_layout_gradients() -> None:
     assert torch.autograd.gradcheck(lambda t: layout.pad(layout.spread(t).square()[:, 0].transpose(1, 2))[0], x)
 
 
+def end_to_end(x: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """The frames of (rows, C, bands, width) at these places, (1, C, bands, n), which any batch norm takes."""
+    return x.permute(1, 2, 0, 3).flatten(2)[None, :, :, places]
+
+
 @pytest.mark.parametrize("gaps", [True, False])
 @pytest.mark.parametrize("training", [True, False])
 def test_norm_is_pytorchs_of_the_frames_alone(training: bool, gaps: bool) -> None:
@@ -153,8 +158,7 @@ def test_norm_is_pytorchs_of_the_frames_alone(training: bool, gaps: bool) -> Non
     places = layout.places if gaps else torch.arange(layout.rows * layout.width)
 
     def frames(x: torch.Tensor) -> torch.Tensor:
-        """(rows, C, bands, width) to (1, C, bands, n), which any batch norm takes."""
-        return x.permute(1, 2, 0, 3).reshape(3, 5, -1)[None, :, :, places]
+        return end_to_end(x, places)
 
     def between(x: torch.Tensor) -> torch.Tensor:
         return x.permute(0, 2, 3, 1).reshape(-1, 3)[layout.gaps]
@@ -198,8 +202,7 @@ def test_block_is_figure_5_of_he_et_al(stride: int) -> None:
     block, x = BasicBlock(4, 4, stride).double(), torch.randn(2, 4, 5, 16, dtype=torch.float64)
 
     def norm(x: torch.Tensor) -> torch.Tensor:
-        variance, mean = torch.var_mean(x, (0, 2, 3), correction=0, keepdim=True)
-        return (x - mean) / (variance + 1e-5).sqrt()
+        return torch.nn.functional.batch_norm(x, None, None, training=True)
 
     shortcut = norm(block.shortcut(x)) if stride == 2 else x
     expected = torch.relu(norm(block.conv2(torch.relu(norm(block.conv1(x))))) + shortcut)
@@ -215,15 +218,12 @@ def test_norm_of_nearly_constant_channels(gaps: bool) -> None:
     norm = FrameNorm(16)
     means, deviations = torch.rand(16, 1, 1) + 1, torch.logspace(-6, 0, 16)[:, None, None]
 
-    def frames(x: torch.Tensor) -> torch.Tensor:
-        return x.permute(1, 2, 0, 3).reshape(16, 5, -1)[:, :, places].double()
-
     x = means + deviations * torch.randn(layout.rows, 16, 5, layout.width)
-    values = frames(x)
-    found = frames(norm(x, layout.gaps if gaps else None))
-    variance, mean = torch.var_mean(values, (1, 2), correction=0, keepdim=True)
+    values = end_to_end(x, places).double()
+    found = end_to_end(norm(x, layout.gaps if gaps else None), places).double()
+    variance, mean = torch.var_mean(values, (0, 2, 3), correction=0, keepdim=True)
     assert torch.allclose(norm.running_mean.double(), 0.1 * mean.flatten(), rtol=1e-5)
-    assert torch.allclose(norm.running_var.double(), 0.9 + 0.1 * values.var((1, 2)), rtol=1e-5)
+    assert torch.allclose(norm.running_var.double(), 0.9 + 0.1 * values.var((0, 2, 3)), rtol=1e-5)
     assert torch.allclose(found, ((values - mean) / (variance + norm.eps).sqrt()).relu(), atol=0.02)
 
 

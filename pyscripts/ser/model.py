@@ -55,11 +55,13 @@ class Layout:
         first = torch.searchsorted(row, torch.arange(int(row[-1]) + 1))
         begin = begin - begin[first][row]
         width = -(-int((begin + room).max()) // _WIDTH) * _WIDTH
-        self._set(lengths, row, begin, (bands, width), device)
+        self._set(lengths, row, begin, bands, width, device)
 
-    def _set(self, lengths: Tensor, row: Tensor, begin: Tensor, size: tuple[int, int], device: torch.device) -> None:
+    def _set(
+        self, lengths: Tensor, row: Tensor, begin: Tensor, bands: int, width: int, device: torch.device
+    ) -> None:
         self.lengths, self.row, self.begin, self.device = lengths, row, begin, device
-        self.bands, self.width = bands, width = size
+        self.bands, self.width = bands, width
         self.rows = int(row[-1]) + 1
         places = torch.repeat_interleave(row * width + begin - lengths.cumsum(0) + lengths, lengths)
         places += torch.arange(len(places))
@@ -77,14 +79,14 @@ class Layout:
     def halved(self) -> Layout:
         """The same after a convolution of stride 2: every length becomes its half, rounded up, and so do the bands."""
         half = object.__new__(Layout)
-        size = ((self.bands + 1) // 2, self.width // 2)
-        half._set((self.lengths + 1) // 2, self.row, self.begin // 2, size, self.device)
+        bands, width = (self.bands + 1) // 2, self.width // 2
+        half._set((self.lengths + 1) // 2, self.row, self.begin // 2, bands, width, self.device)
         return half
 
     def spread(self, frames: Tensor) -> Tensor:
         """(n, bands), the frames of all utterances, to (rows, 1, bands, width) with zeros around utterances."""
         spread = _put_rows(frames, self.places, self.rows * self.width)
-        return _as_image(spread.view(self.rows, self.width, self.bands))
+        return _time_last(spread.view(self.rows, self.width, self.bands))
 
     def pad(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(rows, width, D) to (B, T, D), T the longest utterance's frames, and the (B, T) mask of real ones."""
@@ -107,7 +109,7 @@ class Grid:
         return self
 
     def spread(self, frames: Tensor) -> Tensor:
-        return _as_image(frames.view(self.utterances, -1, frames.shape[1]))
+        return _time_last(frames.view(self.utterances, -1, frames.shape[1]))
 
     def pad(self, x: Tensor) -> tuple[Tensor, None]:
         return x, None
@@ -133,7 +135,7 @@ def _put_rows(x: Tensor, rows: Tensor, size: int) -> Tensor:
     return x.new_zeros(size, x.shape[1]).index_copy_(0, rows, x)
 
 
-def _as_image(x: Tensor) -> Tensor:
+def _time_last(x: Tensor) -> Tensor:
     """(rows, width, bands) to (rows, 1, bands, width), in the order that has convolutions answer channels-last."""
     return x.transpose(1, 2)[:, None].contiguous(memory_format=torch.channels_last)
 

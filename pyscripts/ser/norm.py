@@ -25,9 +25,6 @@ class FrameNorm(nn.BatchNorm2d):
 
     together = False
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels)
-
     def forward(self, x: Tensor, gaps: Tensor | None, shortcut: Tensor | None = None, relu: bool = True) -> Tensor:
         """ReLU(norm(x) + shortcut), with zeros in the gaps.
 
@@ -43,8 +40,9 @@ class FrameNorm(nn.BatchNorm2d):
             if relu:
                 _finish(_by_position(y), shortcut, gaps)
             return y
-        settings = (gaps, relu, self.eps, self.together)
-        y, mean, variance = _Normalise.apply(x, shortcut, self.weight, self.bias, *settings)
+        y, mean, variance = _Normalise.apply(
+            x, shortcut, self.weight, self.bias, gaps, relu, self.eps, self.together
+        )
         with torch.no_grad():
             self.num_batches_tracked.add_(1)
             share = self.momentum
@@ -91,9 +89,9 @@ class _Normalise(torch.autograd.Function):
         if y is not None:  # which is zero in the gaps, and so is the gradient from here on
             gradient = torch.ops.aten.threshold_backward(gradient, _by_position(y), 0)
         inverse = (variance + ctx.eps).rsqrt()
-        known = (mean, variance, mean, inverse, False, ctx.eps)
+        # As in evaluation, given as running averages, and once more as what a GPU's kernel asks for all the same.
         of_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient, values, weight, *known, [True, True, True]
+            gradient, values, weight, mean, variance, mean, inverse, False, ctx.eps, [True, True, True]
         )
         sums = torch.stack([of_weight, of_bias])
         if ctx.together:
