@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ser.audio import AudioError, UtteranceReader, decode, is_pipe
-from ser.datadir import SPEAKER_TABLES, TABLES, DataDir, spk2utt, validate
-from ser.errors import SerError, run_main
-from ser.files import Marker, atomic_path, file_identity, fingerprint, write_text
-from ser.frontend import MfccOptions, read_conf
-from ser.noise import NoiseReader, draw_condition, draw_noise, mix, parse_snr, read_noise_list, read_utt2noise
-from ser.progress import progress
-from ser.tables import write_table
+from ser.base.errors import SerError, run_main
+from ser.base.files import Marker, atomic_path, file_identity, fingerprint, write_text
+from ser.base.kaldi_tables import write_table
+from ser.base.progress import progress
+from ser.data.audio import AudioError, UtteranceReader, decode, is_pipe
+from ser.data.datadir import SPEAKER_TABLES, TABLES, DataDir, spk2utt, validate
+from ser.features.frontend import MfccOptions, read_conf
+from ser.features.noise import NoiseReader, draw_condition, draw_noise, mix, parse_snr, read_noise_list, read_utt2noise
 
 # What is made of the audio is not copied, but for the VAD, which is right for the speech in the mix.
 OF_CLEAN_AUDIO = ("feats.scp", "utt2num_frames", "cmvn.scp", "utt2noise")

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ser.arks import ArkWriter, read_arks
-from ser.errors import SerError, run_main
-from ser.featurejobs import FeatureStep, Summary, add_arguments, run_verb, scp_inputs
-from ser.frontend import VadOptions, read_conf, vad
-from ser.progress import progress
-from ser.tables import read_table
+from ser.base.errors import SerError, run_main
+from ser.base.kaldi_tables import read_table
+from ser.base.progress import progress
+from ser.data.arks import ArkWriter, read_arks
+from ser.features.feature_step import FeatureStep, Summary, add_arguments, run_verb, scp_inputs
+from ser.features.frontend import VadOptions, read_conf, vad
 
 
 class ComputeVad(FeatureStep):

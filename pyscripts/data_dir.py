@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from ser import datadir
-from ser.datadir import DataDir
-from ser.errors import SerError, run_main
-from ser.files import write_text
+from ser.base.errors import SerError, run_main
+from ser.base.files import write_text
+from ser.data import datadir
+from ser.data.datadir import DataDir
 
 _NAMED = 20  # utterances named in the log; the rest is counted
 

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ser.arks import ArkWriter, read_arks
-from ser.errors import SerError, run_main
-from ser.featurejobs import FeatureStep, Summary, add_arguments, run_verb, scp_inputs
-from ser.files import fingerprint, write_text
-from ser.progress import progress
-from ser.tables import read_table, write_table
+from ser.base.errors import SerError, run_main
+from ser.base.files import fingerprint, write_text
+from ser.base.kaldi_tables import read_table, write_table
+from ser.base.progress import progress
+from ser.data.arks import ArkWriter, read_arks
+from ser.features.feature_step import FeatureStep, Summary, add_arguments, run_verb, scp_inputs
 
 # What needs torch is imported where it is used: that all is up to date is said without it.
 
@@ -45,8 +45,8 @@ class ExtractXvectors(FeatureStep):
 
     def check_front_end(self, data: Path) -> None:
         """That the network was trained on features made as these were: of others it would make nothing of use."""
-        from ser.checkpoint import load_checkpoint
-        from ser.store import front_end
+        from ser.features.store import front_end
+        from ser.training.checkpoint import load_checkpoint
 
         trained, made = load_checkpoint(self.checkpoint)["front_end"], front_end([data])
         if trained != made:
@@ -61,9 +61,9 @@ class ExtractXvectors(FeatureStep):
     def process(self, data: Path, writer: ArkWriter, summary: Summary) -> None:
         import torch
 
-        from ser.checkpoint import load_model
-        from ser.device import set_up_device
-        from ser.evaluation import xvectors
+        from ser.training.checkpoint import load_model
+        from ser.training.device import set_up_device
+        from ser.training.evaluation import xvectors
 
         if self.num_threads:
             torch.set_num_threads(self.num_threads)
@@ -75,7 +75,7 @@ class ExtractXvectors(FeatureStep):
             writer.write(utterance, vector)
 
     def tables(self, data: Path, target: Path, summary: Summary) -> list[Path]:
-        from ser.checkpoint import load_checkpoint
+        from ser.training.checkpoint import load_checkpoint
 
         speakers = read_table(data / "utt2spk")
         sums: dict[str, np.ndarray] = {}
@@ -119,7 +119,7 @@ def _features(data: Path, summary: Summary) -> Iterator[tuple[str, np.ndarray]]:
 
 def prepare(step: ExtractXvectors, model: Path, args: argparse.Namespace) -> None:
     """Before jobs are started: withdraw what hangs together with the old x-vectors, and refuse what cannot work."""
-    from ser.checkpoint import FINISHED
+    from ser.training.checkpoint import FINISHED
 
     for name in step.also:
         (args.target / name).unlink(missing_ok=True)

@@ -11,11 +11,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ser.errors import SerError, run_main
-from ser.files import write_text
-from ser.grid import Clock, Run, failures, mark_done
-from ser.jobs import duration
-from ser.progress import progress
+from ser.base.errors import SerError, run_main
+from ser.base.files import write_text
+from ser.base.progress import progress
+from ser.jobs.grid import Clock, Run, failures, mark_done
+from ser.jobs.request import duration
 
 DEFAULTS = Path(__file__).resolve().parent.parent / "conf" / "train.yaml"
 

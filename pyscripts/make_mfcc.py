@@ -16,15 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ser.arks import ArkWriter
-from ser.audio import AudioError, UtteranceReader, Waveform, is_pipe, read_utterances
-from ser.errors import SerError, run_main
-from ser.featurejobs import FeatureStep, Part, Summary, add_arguments, add_compress, run_verb
-from ser.files import file_identity, write_text
-from ser.frontend import MfccOptions, mfcc, read_conf
-from ser.noise import NoiseReader, NoiseSpec, mix, read_utt2noise
-from ser.progress import progress
-from ser.tables import write_table
+from ser.base.errors import SerError, run_main
+from ser.base.files import file_identity, write_text
+from ser.base.kaldi_tables import write_table
+from ser.base.progress import progress
+from ser.data.arks import ArkWriter
+from ser.data.audio import AudioError, UtteranceReader, Waveform, is_pipe, read_utterances
+from ser.features.feature_step import FeatureStep, Part, Summary, add_arguments, add_compress, run_verb
+from ser.features.frontend import MfccOptions, mfcc, read_conf
+from ser.features.noise import NoiseReader, NoiseSpec, mix, read_utt2noise
 
 _BATCH_SECONDS = 120.0  # audio in one batch: bounds memory, and is enough to make the fixed costs small
 _NAMED_MISSING = 5

@@ -6,8 +6,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ser.errors import run_main
-from ser.packed import DTYPES, Pack, is_current, pack
+from ser.base.errors import run_main
+from ser.features.packed import DTYPES, Pack, is_current, pack
 
 
 def main() -> None:

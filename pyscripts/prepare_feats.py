@@ -14,14 +14,22 @@ from pathlib import Path
 
 import numpy as np
 
-from ser.arks import ArkWriter, read_arks
-from ser.datadir import spk2utt
-from ser.errors import SerError, run_main
-from ser.featurejobs import FeatureStep, Summary, add_arguments, add_compress, directories, run_verb, scp_inputs
-from ser.files import write_text
-from ser.frontend import sliding_cmn, utterance_cmn
-from ser.progress import progress
-from ser.tables import read_table, write_table
+from ser.base.errors import SerError, run_main
+from ser.base.files import write_text
+from ser.base.kaldi_tables import read_table, write_table
+from ser.base.progress import progress
+from ser.data.arks import ArkWriter, read_arks
+from ser.data.datadir import spk2utt
+from ser.features.feature_step import (
+    FeatureStep,
+    Summary,
+    add_arguments,
+    add_compress,
+    directories,
+    run_verb,
+    scp_inputs,
+)
+from ser.features.frontend import sliding_cmn, utterance_cmn
 
 _CMN: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "sliding": sliding_cmn,

@@ -17,11 +17,11 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ser.download import download
-from ser.errors import SerError, run_main
-from ser.noise import noise_header
-from ser.progress import progress
-from ser.tables import write_table
+from ser.base.download import download
+from ser.base.errors import SerError, run_main
+from ser.base.kaldi_tables import write_table
+from ser.base.progress import progress
+from ser.features.noise import noise_header
 
 KINDS = ("noise", "music")
 ENDINGS = (".wav", ".flac", ".ogg")

@@ -17,8 +17,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ser.errors import SerError, run_main
-from ser.reporting import (
+from ser.base.errors import SerError, run_main
+from ser.scoring.reporting import (
     paper_tables,
     read_paper,
     runs_line,
@@ -26,7 +26,7 @@ from ser.reporting import (
     write_corpus_report,
     write_overall_report,
 )
-from ser.results import collect
+from ser.scoring.results import collect
 
 PAPER = Path(__file__).resolve().parent.parent / "conf" / "paper_tables.json"
 

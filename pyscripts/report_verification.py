@@ -18,9 +18,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from ser.errors import SerError, run_main
-from ser.files import write_text
-from ser.reporting import Table
+from ser.base.errors import SerError, run_main
+from ser.base.files import write_text
+from ser.scoring.reporting import Table
 
 _COLUMNS = ("run", "test", "seed", "eer", "min_dcf", "p_target", "targets", "nontargets", "epoch")
 

@@ -15,16 +15,16 @@ import numpy as np
 import torch
 import yaml
 
-from ser.checkpoint import FINISHED, load_model
-from ser.datadir import DataDir
-from ser.device import set_up_device
-from ser.errors import SerError, run_main
-from ser.evaluation import log_posteriors
-from ser.files import Marker, fingerprint
-from ser.labels import Labels
-from ser.options import TrainOptions
-from ser.scoring import check_complete, score_folder, write_score
-from ser.store import FeatureStore, features_digest, front_end
+from ser.base.errors import SerError, run_main
+from ser.base.files import Marker, fingerprint
+from ser.data.datadir import DataDir
+from ser.data.labels import Labels
+from ser.features.store import FeatureStore, features_digest, front_end
+from ser.scoring.predictions import check_complete, score_folder, write_score
+from ser.training.checkpoint import FINISHED, load_model
+from ser.training.device import set_up_device
+from ser.training.evaluation import log_posteriors
+from ser.training.options import TrainOptions
 
 
 def named_folder(text: str) -> tuple[str, Path]:

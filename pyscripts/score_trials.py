@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from ser.errors import SerError, run_main
-from ser.featurejobs import scp_inputs
-from ser.files import Marker, atomic_path, fingerprint, write_text
-from ser.tables import read_table
-from ser.verification import Trials, cosine_scores, eer, min_dcf, read_trials, read_xvectors
+from ser.base.errors import SerError, run_main
+from ser.base.files import Marker, atomic_path, fingerprint, write_text
+from ser.base.kaldi_tables import read_table
+from ser.features.feature_step import scp_inputs
+from ser.scoring.verification import Trials, cosine_scores, eer, min_dcf, read_trials, read_xvectors
 
 
 def describe(out: Path, record: dict[str, Any]) -> str:

@@ -11,8 +11,8 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from ser.errors import SerError, run_main
-from ser.status import STATES, find_runs
+from ser.base.errors import SerError, run_main
+from ser.jobs.status import STATES, find_runs
 
 
 def main() -> None:

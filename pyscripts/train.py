@@ -15,14 +15,14 @@ from pathlib import Path
 
 import torch
 
-from ser.copypaste import SCHEMES, describe
-from ser.device import set_up_device
-from ser.distributed import World
-from ser.errors import run_main
-from ser.files import atomic_path
-from ser.labels import EMOTIONS
-from ser.options import CHOICES, TrainOptions
-from ser.training import Trainer, planner, utterances_of
+from ser.augment.copypaste import SCHEMES, describe
+from ser.base.errors import run_main
+from ser.base.files import atomic_path
+from ser.data.labels import EMOTIONS
+from ser.training.device import set_up_device
+from ser.training.distributed import World
+from ser.training.options import CHOICES, TrainOptions
+from ser.training.trainer import Trainer, planner, utterances_of
 
 DEFAULTS = Path(__file__).resolve().parent.parent / "conf" / "train.yaml"
 

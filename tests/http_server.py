@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-import ser.download
+import ser.base.download
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -67,7 +67,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(ser.download, "_PAUSES_SECONDS", (0, 0))
+    monkeypatch.setattr(ser.base.download, "_PAUSES_SECONDS", (0, 0))
     with Server() as instance:
         thread = threading.Thread(target=instance.serve_forever, args=(0.01,))
         thread.start()

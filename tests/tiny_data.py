@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from ser.arks import ArkWriter
+from ser.data.arks import ArkWriter
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULTS = yaml.safe_load((ROOT / "conf" / "train.yaml").read_text())

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ser.distributed import World
-from ser.model import ResNet34
+from ser.nets.resnet import ResNet34
+from ser.training.distributed import World
 
 LENGTHS = (60, 40, 61, 33, 20, 60, 50, 41, 60)  # nine: shares are not equal
 

@@ -34,9 +34,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "pyscripts"))
 
-from ser.errors import SerError, run_main
-from ser.jobs import Failures, Job, Monitor, Request, log_header, parse_request
-from ser.processes import die_with_parent, run_until_stopped, start_guard
+from ser.base.errors import SerError, run_main
+from ser.base.processes import die_with_parent, run_until_stopped, start_guard
+from ser.jobs.request import Failures, Job, Monitor, Request, log_header, parse_request
 
 _GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL
 

@@ -41,10 +41,10 @@ from typing import TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "pyscripts"))
 
-from ser import slurm
-from ser.errors import SerError, run_main
-from ser.jobs import Failures, Job, Monitor, Request, bash_line, duration, log_header, parse_request
-from ser.processes import die_with_parent, run_until_stopped, start_guard
+from ser.base.errors import SerError, run_main
+from ser.base.processes import die_with_parent, run_until_stopped, start_guard
+from ser.jobs import slurm
+from ser.jobs.request import Failures, Job, Monitor, Request, bash_line, duration, log_header, parse_request
 
 Answer = TypeVar("Answer")
 

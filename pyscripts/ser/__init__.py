@@ -1,12 +1,15 @@
-"""The library behind the command-line programs in `pyscripts/`, one module per noun.
+"""The library behind the command-line programs in `pyscripts/`, in rooms.
 
-Imports run one way, each row using those above it:
+A module uses its own room and those below it, never one above (tests/test_rooms.py checks that):
 
-    errors, files, progress, tables                 the ground
-    processes, jobs, slurm, status                  jobs, here and on a cluster
-    arks, audio, datadir, download, corpus, speakers    data as they lie on disk
-    noise, frontend, featurejobs                    audio to features
-    copypaste, options, labels, packed, store       features to batches
-    device, distributed, model, checkpoint, evaluation, training    batches to a network
-    scoring, verification, significance, results, plots, reporting, grid    a network to tables
+    jobs        job runners, Slurm, the state of runs
+    training    the loop, its options, checkpoints, several processes, evaluation
+    scoring     metrics, predictions, verification, significance, tables and figures
+    features    what a network reads: MFCC, noise mixing, packed features
+    augment     what decides on numbers alone: CopyPaste plans
+    nets        networks and their layers
+    data        Kaldi data directories, arks, audio, labels, lists of corpora
+    base        files, errors, progress, Kaldi's text tables, downloads, processes
 """
+
+ROOMS = ("base", "data", "nets", "augment", "features", "scoring", "training", "jobs", "apps")

@@ -24,9 +24,9 @@ import torch
 from bench_training import OurLoop, our_data, precisions
 from common import BANDS, features, interleaved, markdown, parse_options, report, source_name
 
-from ser.device import set_up_device
-from ser.errors import run_main
-from ser.model import BLOCKS, CHANNELS, EMBEDDING, HEADS
+from ser.base.errors import run_main
+from ser.nets.resnet import BLOCKS, CHANNELS, EMBEDDING, HEADS
+from ser.training.device import set_up_device
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _SIZES = {"cpu": (2048, 1 << 28), "cuda": (8192, 1 << 32)}  # of the matrices, and bytes copied

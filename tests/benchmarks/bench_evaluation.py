@@ -18,10 +18,10 @@ from common import features, interleaved, markdown, parse_options, ratio, report
 from peer_loop import ArkDataset, Collate, PaddedResNet34
 from torch.utils.data import DataLoader
 
-from ser.device import set_up_device
-from ser.errors import run_main
-from ser.evaluation import log_posteriors
-from ser.model import ResNet34
+from ser.base.errors import run_main
+from ser.nets.resnet import ResNet34
+from ser.training.device import set_up_device
+from ser.training.evaluation import log_posteriors
 
 
 def main() -> None:

@@ -42,12 +42,12 @@ from compute_vad import ComputeVad  # noqa: E402
 from make_mfcc import MakeMfcc  # noqa: E402
 from prepare_feats import PrepareFeats  # noqa: E402
 
-from ser.arks import ArkWriter, read_arks  # noqa: E402
-from ser.audio import resample  # noqa: E402
-from ser.featurejobs import FeatureStep, Part, Summary  # noqa: E402
-from ser.frontend import MfccOptions, read_conf  # noqa: E402
-from ser.noise import draw_noise  # noqa: E402
-from ser.tables import write_table  # noqa: E402
+from ser.base.kaldi_tables import write_table  # noqa: E402
+from ser.data.arks import ArkWriter, read_arks  # noqa: E402
+from ser.data.audio import resample  # noqa: E402
+from ser.features.feature_step import FeatureStep, Part, Summary  # noqa: E402
+from ser.features.frontend import MfccOptions, read_conf  # noqa: E402
+from ser.features.noise import draw_noise  # noqa: E402
 
 COPIES = [(kind, snr) for kind in ("noise", "music") for snr in (10.0, 5.0, 0.0)]
 

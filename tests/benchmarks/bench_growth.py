@@ -27,8 +27,8 @@ import torch
 from bench_training import OurLoop, our_data
 from common import RAVDESS_UTTERANCES, features, markdown, parse_options, report, seconds, source_name
 
-from ser.device import resolve_precision, set_up_device
-from ser.errors import run_main
+from ser.base.errors import run_main
+from ser.training.device import resolve_precision, set_up_device
 
 _MB = 1 << 20
 

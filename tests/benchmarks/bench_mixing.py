@@ -27,8 +27,8 @@ import soundfile
 import torch
 from common import markdown, report
 
-from ser.audio import resample
-from ser.noise import NoiseReader, draw_noise, mix
+from ser.data.audio import resample
+from ser.features.noise import NoiseReader, draw_noise, mix
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHARED = Path(os.environ.get("SER_SHARED", ROOT.parent / "shared"))

@@ -30,11 +30,11 @@ from common import CLASSES, markdown, report
 from peer_loop import ArkDataset, Collate, PeerLoop
 from torch.utils.data import DataLoader
 
-from ser.audio import resample
-from ser.device import set_up_device
-from ser.errors import run_main
-from ser.frontend import MfccOptions, VadOptions, read_conf, sliding_cmn, vad
-from ser.tables import write_table
+from ser.base.errors import run_main
+from ser.base.kaldi_tables import write_table
+from ser.data.audio import resample
+from ser.features.frontend import MfccOptions, VadOptions, read_conf, sliding_cmn, vad
+from ser.training.device import set_up_device
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHARED = Path(os.environ.get("SER_SHARED", ROOT.parent / "shared"))

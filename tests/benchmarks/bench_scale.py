@@ -29,10 +29,10 @@ import numpy as np
 import torch
 from common import markdown
 
-from ser.copypaste import CopyPaste
-from ser.errors import run_main
-from ser.packed import Pack
-from ser.store import FeatureStore
+from ser.augment.copypaste import CopyPaste
+from ser.base.errors import run_main
+from ser.features.packed import Pack
+from ser.features.store import FeatureStore
 
 _SPEAKERS, _DIM = 7000, 23
 _CPU = torch.device("cpu")

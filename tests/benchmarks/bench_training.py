@@ -21,13 +21,13 @@ from common import features, interleaved, markdown, parse_options, ratio, report
 from peer_loop import PeerProcess
 from torch import Tensor
 
-from ser.copypaste import BatchPlan, CopyPaste
-from ser.device import resolve_precision, set_up_device
-from ser.errors import run_main
-from ser.model import ResNet34
-from ser.progress import progress
-from ser.store import FeatureStore
-from ser.tables import read_table
+from ser.augment.copypaste import BatchPlan, CopyPaste
+from ser.base.errors import run_main
+from ser.base.kaldi_tables import read_table
+from ser.base.progress import progress
+from ser.features.store import FeatureStore
+from ser.nets.resnet import ResNet34
+from ser.training.device import resolve_precision, set_up_device
 
 
 class OurLoop:

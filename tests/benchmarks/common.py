@@ -15,9 +15,9 @@ import kaldiio
 import numpy as np
 import torch
 
-from ser.arks import ArkWriter
-from ser.progress import progress
-from ser.tables import read_table, write_table
+from ser.base.kaldi_tables import read_table, write_table
+from ser.base.progress import progress
+from ser.data.arks import ArkWriter
 
 CLASSES = ("angry", "happy", "neutral", "sad")
 BANDS = 23

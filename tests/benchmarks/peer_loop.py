@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ser.tables import read_table
+from ser.base.kaldi_tables import read_table
 
 CROP = 400
 Example = tuple[np.ndarray, int, str]
@@ -169,7 +169,7 @@ class PeerLoop:
 
 
 class PeerProcess:
-    """A `PeerLoop` in a process of its own, whose memory is not set up as that of our programs is (ser.device).
+    """A `PeerLoop` in a process of its own, whose memory is not set up as that of our programs is (ser.training.device).
 
     Its methods return when the device is done. Attributes: `lengths`, the padded frames of each batch of an epoch.
     """

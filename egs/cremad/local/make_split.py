@@ -12,7 +12,7 @@ import argparse
 import csv
 from pathlib import Path
 
-from ser.errors import SerError, run_main
+from ser.base.errors import SerError, run_main
 
 SHARES = {"Male": {"train": 27, "dev": 4, "test": 17}, "Female": {"train": 24, "dev": 4, "test": 15}}
 

@@ -18,11 +18,11 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ser import corpus
-from ser.corpus import Recording
-from ser.download import download
-from ser.errors import SerError, run_main
-from ser.progress import progress
+from ser.base.download import download
+from ser.base.errors import SerError, run_main
+from ser.base.progress import progress
+from ser.data import corpus
+from ser.data.corpus import Recording
 
 SPLIT = Path(__file__).resolve().parent.parent / "conf" / "split.txt"
 REPOSITORY = "https://github.com/CheyneyComputerScience/CREMA-D"

@@ -11,9 +11,9 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from ser import corpus
-from ser.corpus import Recording
-from ser.errors import SerError, run_main
+from ser.base.errors import SerError, run_main
+from ser.data import corpus
+from ser.data.corpus import Recording
 
 FOLDS = Path(__file__).resolve().parent.parent / "conf" / "folds.txt"
 CLASSES = {"ang": "angry", "hap": "happy", "neu": "neutral", "sad": "sad"}

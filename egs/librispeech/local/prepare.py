@@ -18,11 +18,12 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from ser import corpus, speakers
-from ser.download import download
-from ser.errors import SerError, run_main
-from ser.progress import progress
-from ser.speakers import Recording
+from ser.base.download import download
+from ser.base.errors import SerError, run_main
+from ser.base.progress import progress
+from ser.data import corpus
+from ser.data import speaker_corpus as speakers
+from ser.data.speaker_corpus import Recording
 
 URL = "https://www.openslr.org/resources/12"
 SUBSETS = {  # MD5 of the archive, and its recordings

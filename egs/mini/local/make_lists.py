@@ -9,8 +9,8 @@ from pathlib import Path
 from mini import corpus
 from mini.units import COLUMNS
 
-from ser.errors import SerError, run_main
-from ser.tables import write_table
+from ser.base.errors import SerError, run_main
+from ser.base.kaldi_tables import write_table
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from mini.units import all_units
 
-from ser.errors import SerError, run_main
-from ser.progress import progress
+from ser.base.errors import SerError, run_main
+from ser.base.progress import progress
 
 
 def main() -> None:

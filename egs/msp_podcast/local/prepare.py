@@ -13,9 +13,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from ser import corpus
-from ser.corpus import Recording
-from ser.errors import SerError, run_main
+from ser.base.errors import SerError, run_main
+from ser.data import corpus
+from ser.data.corpus import Recording
 
 TABLES = ("Labels/labels_consensus.csv", "Labels/labels_concensus.csv")
 AUDIO_FOLDERS = ("Audios", "Audio")

@@ -15,11 +15,11 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
-from ser import corpus
-from ser.corpus import Recording
-from ser.download import download
-from ser.errors import SerError, run_main
-from ser.progress import progress
+from ser.base.download import download
+from ser.base.errors import SerError, run_main
+from ser.base.progress import progress
+from ser.data import corpus
+from ser.data.corpus import Recording
 
 FOLDS = Path(__file__).resolve().parent.parent / "conf" / "folds.txt"
 URL = "https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip?download=1"

@@ -19,10 +19,11 @@ from pathlib import Path
 
 import telephone
 
-from ser import corpus, speakers
-from ser.errors import SerError, run_main
-from ser.progress import progress
-from ser.speakers import Recording, Trial
+from ser.base.errors import SerError, run_main
+from ser.base.progress import progress
+from ser.data import corpus
+from ser.data import speaker_corpus as speakers
+from ser.data.speaker_corpus import Recording, Trial
 
 SPEAKER = re.compile(r"id\d{5}")
 TEST_PART = re.compile(r"(^|_)test(_|$)")  # vox1/test/wav, vox1_test_wav

@@ -18,10 +18,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ser import corpus, speakers
-from ser.errors import SerError
-from ser.progress import progress
-from ser.speakers import Recording
+from ser.base.errors import SerError
+from ser.base.progress import progress
+from ser.data import corpus
+from ser.data import speaker_corpus as speakers
+from ser.data.speaker_corpus import Recording
 
 CHANNELS = {"a": 0, "b": 1, "1": 0, "2": 1}
 FFMPEG = ('ffmpeg -nostdin -v error -xerror -threads 1 -i {{}} -af "pan=mono|c0=c{channel}" -c:a pcm_s16le -f wav - |')

@@ -11,7 +11,7 @@ import soundfile
 
 from mini import corpus, musan
 from mini.voice import SAMPLE_RATE
-from ser.files import Marker, atomic_path, fingerprint, remove_leftovers, write_text
+from ser.base.files import Marker, atomic_path, fingerprint, remove_leftovers, write_text
 
 # Whether a folder has to be made again depends on the text of the synthesiser and on nothing else.
 _DIGEST = fingerprint(*sorted(Path(__file__).parent.glob("*.py")))

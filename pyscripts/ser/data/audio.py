@@ -1,0 +1,279 @@
+"""Audio as Kaldi names it: files that libsndfile reads, pipes, and segments of recordings, as mono float32 waveforms.
+
+Waveforms are at int16 scale (-32768..32767), Kaldi's, whatever the file's own sample format.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+import soundfile
+
+from ser.base.errors import SerError
+from ser.base.kaldi_tables import read_table
+
+if TYPE_CHECKING:  # importing torch takes a second, and many who read audio never resample
+    from torchaudio.transforms import Resample
+
+_INT16_SCALE = np.float32(32768)
+_UNKNOWN_SIZES = {0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF}  # data sizes of WAV written to a pipe: until the end
+_OVERSHOOT_SECONDS = 0.5  # a segment may end this much after its recording, as in Kaldi's extract-segments
+
+
+class AudioError(SerError):
+    """One recording's content cannot be used; others may. A file that cannot be opened is a plain SerError."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A decoded recording: (samples,) float32 at int16 scale, its own rate in Hz, and how many channels it had."""
+
+    samples: np.ndarray
+    rate: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """An utterance: (samples,) float32 at int16 scale and the rate asked for, and its length before resampling."""
+
+    samples: np.ndarray
+    seconds: float
+
+
+def is_pipe(rxfile: str) -> bool:
+    """Whether a wav.scp entry is a command whose output is the audio."""
+    return rxfile.rstrip().endswith("|")
+
+
+def decode(rxfile: str, channel: int = -1) -> Recording:
+    """Decode a whole file, or the output of a Kaldi pipe (`command |`, run by bash), at its own rate.
+
+    Args:
+        channel: which channel to take, from 0; -1 averages them all.
+
+    Raises:
+        SerError: the file is missing or may not be read.
+        AudioError: it is empty, no audio, truncated, has no samples, NaN or infinite ones, or no such channel, or the
+            command failed.
+    """
+    if is_pipe(rxfile):
+        return _decode(io.BytesIO(_run_pipe(rxfile)), rxfile, channel)
+    try:
+        with open(rxfile, "rb") as file:
+            _check_wav_length(file, os.fstat(file.fileno()).st_size, rxfile)
+    except OSError as error:
+        raise SerError(f"{rxfile}: {error.strerror}; mend the path in wav.scp or restore the file") from None
+    return _decode(rxfile, rxfile, channel)
+
+
+def _run_pipe(rxfile: str) -> bytes:
+    command = rxfile.rstrip()[:-1]
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise AudioError(f"{rxfile}: exit status {done.returncode}{': ' + said[-1] if said else ''}; mend the command")
+    _check_wav_length(io.BytesIO(done.stdout), len(done.stdout), rxfile)
+    return done.stdout
+
+
+def _check_wav_length(file: BinaryIO, size: int, name: str) -> None:
+    """Compare a WAV header's data size with what there is: libsndfile returns fewer samples and says nothing."""
+    if size == 0:
+        raise AudioError(f"{name}: is empty (0 bytes); copy or convert it again")
+    riff = file.read(12)
+    if riff[:4] != b"RIFF" or riff[8:] != b"WAVE":
+        return
+    position = 12
+    while len(header := file.read(8)) == 8:
+        chunk, length = struct.unpack("<4sI", header)
+        position += 8
+        if chunk == b"data":
+            if length not in _UNKNOWN_SIZES and position + length > size:
+                raise AudioError(
+                    f"{name}: truncated: its header promises {length} bytes of samples, {size - position} are there; "
+                    "copy it again"
+                )
+            return
+        position += length + length % 2
+        file.seek(position)
+    raise AudioError(f"{name}: truncated: a WAV header without samples; copy it again")
+
+
+def _decode(source: str | BinaryIO, name: str, channel: int) -> Recording:
+    try:
+        with soundfile.SoundFile(source) as audio:
+            frames, rate, channels = audio.frames, audio.samplerate, audio.channels
+            # libsndfile's own conversion to float is ten times slower than numpy's.
+            samples = audio.read(dtype="int16" if audio.subtype == "PCM_16" else "float32")
+    except soundfile.SoundFileError as error:
+        raise AudioError(f"{name}: {_what_it_is(source)} ({getattr(error, 'error_string', error)})") from None
+    if len(samples) < frames < 1 << 62:  # unknown lengths are reported as huge ones
+        raise AudioError(f"{name}: truncated: {len(samples)} of {frames} samples can be decoded; copy it again")
+    if len(samples) == 0:
+        raise AudioError(f"{name}: has no samples; record or copy it again")
+    if samples.dtype == np.int16:
+        samples = samples.astype(np.float32)
+    else:
+        if not np.isfinite(samples).all():
+            raise AudioError(f"{name}: has NaN or infinite samples; convert it again")
+        samples *= _INT16_SCALE
+    if channels > 1:
+        if channel >= channels:
+            raise AudioError(f"{name}: has {channels} channels, so none numbered {channel}; change --channel")
+        samples = samples.mean(axis=1) if channel < 0 else np.ascontiguousarray(samples[:, channel])
+    return Recording(samples, rate, channels)
+
+
+def _what_it_is(source: str | BinaryIO) -> str:
+    if isinstance(source, str):
+        with open(source, "rb") as file:
+            start = file.read(64)
+    else:
+        source.seek(0)
+        start = source.read(64)
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not audio; run `git lfs pull` in its repository"
+    return f"not audio that libsndfile reads, it begins with {start[:16]!r}; convert it to WAV or FLAC"
+
+
+@lru_cache(maxsize=16)
+def _resampler(source_rate: int, target_rate: int) -> Resample:
+    from torchaudio.transforms import Resample
+
+    return Resample(source_rate, target_rate)  # torchaudio.functional.resample with its kernel made once
+
+
+def resample(waveform: np.ndarray, source_rate: int, target_rate: int) -> np.ndarray:
+    """Resample (samples,) float32 by torchaudio's windowed sinc; the very same array when the rates are equal."""
+    if source_rate == target_rate or len(waveform) == 0:
+        return waveform
+    import torch
+
+    with torch.inference_mode():
+        return _resampler(source_rate, target_rate)(torch.from_numpy(np.ascontiguousarray(waveform))).numpy()
+
+
+def read_audio(rxfile: str, rate: int, start: float = 0.0, end: float | None = None) -> np.ndarray:
+    """Read a path or Kaldi pipe as (samples,) float32, channels averaged, resampled to `rate` Hz, at int16 scale.
+
+    Args:
+        start, end: the piece wanted, in seconds of the recording; `end` None is until its end.
+
+    Raises:
+        SerError, AudioError: as `decode`; or the piece is not inside the recording.
+    """
+    recording = decode(rxfile)
+    samples = recording.samples if (start, end) == (0.0, None) else _cut(recording, start, end, rxfile)
+    return resample(samples, recording.rate, rate)
+
+
+def _cut(recording: Recording, start: float, end: float | None, name: str) -> np.ndarray:
+    length = len(recording.samples) / recording.rate
+    if end is None or end < 0:
+        end = length
+    if not 0 <= start < min(end, length) or end > length + _OVERSHOOT_SECONDS:
+        raise AudioError(f"{name}: {start}..{end} s is not inside its {length:.3f} s; mend segments")
+    return recording.samples[int(start * recording.rate) : int(end * recording.rate)]
+
+
+class _Decoder:
+    """Decodes and cuts, keeping the last of each: the next utterance, or a reader beside, may want the same again."""
+
+    def __init__(self, rate: int, channel: int) -> None:
+        self.rate, self.channel = rate, channel
+        self.recording = lru_cache(maxsize=1)(self._recording)
+        self.waveform = lru_cache(maxsize=1)(self._waveform)
+
+    def _recording(self, rxfile: str) -> Recording | AudioError:
+        try:
+            return decode(rxfile, self.channel)
+        except AudioError as error:
+            return error
+
+    def _waveform(self, rxfile: str, start: float, end: float | None) -> Waveform | AudioError:
+        recording = self.recording(rxfile)
+        if isinstance(recording, AudioError):
+            return recording
+        try:
+            samples = recording.samples if end is None else _cut(recording, start, end, rxfile)
+        except AudioError as error:
+            return error
+        return Waveform(resample(samples, recording.rate, self.rate), len(samples) / recording.rate)
+
+
+class UtteranceReader:
+    """Reads the utterances of a data directory: `wav.scp`, cut by `segments` where there is one.
+
+    A recording is decoded once for consecutive segments. After iteration `resampled` and `mixed_down` are the numbers
+    of recordings that had another rate or several channels.
+
+    Args:
+        data: the data directory.
+        rate: the rate wanted, in Hz.
+        channel: as in `decode`.
+        beside: a reader of the same rate and channel. Iterated in step, readers of copies of the same recordings read
+            each utterance once for all; they yield the same arrays, which must not be changed.
+
+    Raises:
+        SerError: a table is malformed, or `segments` names a recording that `wav.scp` does not have.
+    """
+
+    def __init__(self, data: Path, rate: int, channel: int = -1, beside: UtteranceReader | None = None) -> None:
+        self.rate, self.channel = rate, channel
+        self.resampled = self.mixed_down = 0
+        self._utterances = read_utterances(data)
+        self._decoder = beside._decoder if beside else _Decoder(rate, channel)
+
+    def __len__(self) -> int:
+        return len(self._utterances)
+
+    def __iter__(self) -> Iterator[tuple[str, Waveform | AudioError]]:
+        """Yield every utterance once, in order, with its waveform or with what is wrong with it."""
+        current: str | None = None
+        for utterance, (rxfile, start, end) in self._utterances.items():
+            waveform = self._decoder.waveform(rxfile, start, end)
+            if rxfile != current:
+                current = rxfile
+                self._count(self._decoder.recording(rxfile))
+            yield utterance, waveform
+
+    def _count(self, recording: Recording | AudioError) -> None:
+        if isinstance(recording, Recording):
+            self.resampled += recording.rate != self.rate
+            self.mixed_down += recording.channels > 1 and self.channel < 0
+
+
+def read_utterances(data: Path) -> dict[str, tuple[str, float, float | None]]:
+    """For every utterance of a data directory its file or pipe, and where it begins and ends in it, in seconds.
+
+    Without `segments` an utterance is its recording, from 0 to None; an end of -1 is the recording's.
+
+    Raises:
+        SerError: a table is malformed, or `segments` names a recording that `wav.scp` does not have.
+    """
+    recordings = read_table(data / "wav.scp")
+    path = data / "segments"
+    if not path.exists():
+        return {utterance: (rxfile, 0.0, None) for utterance, rxfile in recordings.items()}
+    utterances: dict[str, tuple[str, float, float | None]] = {}
+    for utterance, value in read_table(path).items():
+        try:
+            name, start, end = value.split()
+            utterances[utterance] = recordings[name], float(start), float(end)
+        except ValueError:
+            raise SerError(f"{path}: {utterance}: expected '<recording> <start> <end>', found {value!r}") from None
+        except KeyError:
+            raise SerError(f"{path}: {utterance}: recording {name} is not in wav.scp; complete wav.scp") from None
+    return utterances

@@ -1,0 +1,280 @@
+"""From a corpus's own tree to data directories: what the preparation programs of the recipes share.
+
+A preparation program finds the recordings and their labels, checks the counts, and hands `Recording`s to `write_sets`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import filecmp
+import os
+import shutil
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import soundfile
+
+from ser.base.errors import SerError
+from ser.base.files import Marker, file_identity, fingerprint
+from ser.base.kaldi_tables import read_table, write_table
+from ser.base.progress import progress
+from ser.data import datadir
+
+_MARKER = ".lists.done"
+_SHOWN = 5  # how many of a long list a message names
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One labelled utterance that is a file of its own; `utterance` must begin with `speaker`."""
+
+    utterance: str
+    speaker: str
+    emotion: str
+    path: Path
+
+
+class HasFile(Protocol):
+    """What has an utterance id and an audio file, whatever its labels are."""
+
+    @property
+    def utterance(self) -> str: ...
+    @property
+    def path(self) -> str | Path: ...
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """An argument parser with what every preparation program takes: where the corpus is and where the lists go."""
+    arguments = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    arguments.add_argument("--corpus-dir", type=Path, required=True, help="the corpus as distributed, unpacked")
+    arguments.add_argument("--nj", type=int, default=4, help="files looked at (or fetched) at the same time")
+    arguments.add_argument(
+        "--allow-partial", type=boolean, default=False, metavar="true|false",
+        help="go on with a part of the corpus, leaving out what is missing or unreadable (default false)",
+    )
+    arguments.add_argument("data_dir", type=Path, help="where the data directories go")
+    return arguments
+
+
+def boolean(text: str) -> bool:
+    """The shell scripts' `true` and `false`."""
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"'{text}' is neither true nor false")
+    return text == "true"
+
+
+def warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def some(items: Iterable[object]) -> str:
+    """The first few of `items`, and how many more there are."""
+    texts = [str(item) for item in items]
+    return ", ".join(texts[:_SHOWN]) + (f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else "")
+
+
+def require_folder(folder: Path, pattern: str, remedy: str) -> None:
+    """Raise SerError unless something in `folder` matches `pattern`; point at a subfolder where it does."""
+    if not folder.is_dir():
+        raise SerError(f"{folder}: no such folder; {remedy}")
+    if next(folder.glob(pattern), None) is None:
+        inside = next((child for child in sorted(folder.iterdir()) if next(child.glob(pattern), None)), None)
+        hint = f"did you mean --corpus-dir {inside}?" if inside else remedy
+        raise SerError(f"{folder}: has no {pattern}; {hint}")
+
+
+def is_lfs_pointer(path: str | os.PathLike[str]) -> bool:
+    """True for the small text file that Git leaves in place of a file kept in Git LFS."""
+    with open(path, "rb") as file:
+        return file.read(64).startswith(b"version https://git-lfs.github.com/spec/")
+
+
+def check_counts(corpus: str, found: Mapping[str, int], expected: Mapping[str, int], allow_partial: bool) -> None:
+    """Compare counts per label with those of the complete release; a difference is an error, or else a warning."""
+    wrong = [f"{label} {found.get(label, 0)} of {count}" for label, count in expected.items()
+             if found.get(label, 0) != count]
+    if wrong:
+        message = f"{corpus}: not the complete release: {', '.join(wrong)} recordings"
+        if not allow_partial:
+            raise SerError(f"{message}; complete it, or use what there is with --allow-partial true")
+        warn(message)
+
+
+def read_lists(path: Path) -> dict[str, list[str]]:
+    """Read lists of speakers, one a line: the name of the data directory (`train`, `fold1/dev`), then its speakers.
+
+    Raises:
+        SerError: a speaker occurs in two sets of a fold, or twice in one.
+    """
+    lists = {name: line.split() for name, line in read_table(path, sorted_keys=False).items()}
+    seen: dict[tuple[str, str], str] = {}
+    for name, speakers in lists.items():
+        for speaker in speakers:
+            key = os.path.dirname(name), speaker
+            if key in seen:
+                raise SerError(f"{path}: {speaker} is in {seen[key]} and in {name}; keep one of them")
+            seen[key] = name
+    return lists
+
+
+def split_by_speaker(recordings: Sequence[Recording], lists: Mapping[str, list[str]]) -> dict[str, list[Recording]]:
+    """Recordings of each list's speakers; every speaker must be in a list of every fold.
+
+    Raises:
+        SerError: a speaker is in none of the lists.
+    """
+    by_speaker = defaultdict(list)
+    for recording in recordings:
+        by_speaker[recording.speaker].append(recording)
+    for fold in {os.path.dirname(name) for name in lists}:
+        listed = {speaker for name in lists if os.path.dirname(name) == fold for speaker in lists[name]}
+        if strangers := sorted(by_speaker.keys() - listed):
+            raise SerError(f"speaker {some(strangers)} is in no list of the split{' ' + fold if fold else ''}")
+    return {name: [recording for speaker in speakers for recording in by_speaker[speaker]]
+            for name, speakers in lists.items()}
+
+
+def measure(recordings: Sequence[HasFile], jobs: int, allow_partial: bool) -> dict[str, float]:
+    """Duration in seconds of each recording, from the file headers, which also shows what cannot be used.
+
+    Raises:
+        SerError: files are missing, empty, no audio, or Git LFS pointers. With `allow_partial` they are named in a
+            warning and absent from the result.
+    """
+    seconds: dict[str, float] = {}
+    bad: dict[str, list[str | Path]] = defaultdict(list)
+    kinds: Counter[str] = Counter()
+    with ThreadPoolExecutor(max(1, jobs)) as pool:
+        looks = pool.map(_look, (recording.path for recording in recordings))
+        for recording, look in zip(recordings, progress(looks, len(recordings), "reading headers"), strict=True):
+            if isinstance(look, str):
+                bad[look].append(recording.path)
+            else:
+                duration, rate, channels = look
+                seconds[recording.utterance] = duration
+                kinds[f"{rate} Hz {'mono' if channels == 1 else f'with {channels} channels'}"] += 1
+    for problem, paths in bad.items():
+        message = f"{len(paths)} of {len(recordings)} recordings: {problem}: {some(paths)}"
+        if not allow_partial:
+            raise SerError(f"{message}; mend them, or leave them out with --allow-partial true")
+        warn(f"{message}; left out")
+    formats = ", ".join(f"{count} at {kind}" for kind, count in kinds.most_common())
+    print(f"{len(seconds)} recordings, {sum(seconds.values()) / 3600:.2f} h: {formats or 'none usable'}")
+    return seconds
+
+
+def _look(path: str | Path) -> tuple[float, int, int] | str:
+    """Duration, sampling rate and channels of a file, or what is wrong with it."""
+    try:
+        if os.stat(path).st_size == 0:
+            return "empty file"
+        info = soundfile.info(path)
+    except FileNotFoundError:
+        return "no such file"
+    except PermissionError:
+        return "not readable for you"
+    except soundfile.LibsndfileError:
+        if is_lfs_pointer(path):
+            return "Git LFS pointer, not audio (run `git lfs pull` in that repository)"
+        return "not an audio file"
+    return (info.frames / info.samplerate, info.samplerate, info.channels) if info.frames else "no samples"
+
+
+def write_sets(data_dir: Path, sets: Mapping[str, Sequence[Recording]], seconds: Mapping[str, float]) -> None:
+    """Write each set of recordings as the data directory `data_dir/<name>`, leaving out those without a duration.
+
+    A directory that was made from these very lists is left alone, with the features in it, also where later steps took
+    unusable utterances out of it; any other is replaced as a whole, since features made from other lists would not
+    fit. So is one with utterances taken out once any of the recordings changes: they may have been mended.
+
+    Raises:
+        SerError: a set is empty, an utterance id occurs twice, or something else is where a directory should go.
+    """
+    unchanged = 0
+    for name, recordings in sets.items():
+        usable = [recording for recording in recordings if recording.utterance in seconds]
+        if not usable:
+            raise SerError(f"{data_dir / name}: no recording is left for this set; see the counts above")
+        audio = [file_identity(recording.path) for recording in usable]
+        if replace_dir(data_dir / name, lambda folder, usable=usable: _write_tables(folder, usable, seconds), audio):
+            print(_describe(data_dir / name, usable))
+        else:
+            unchanged += 1
+    if unchanged:
+        print(f"{data_dir}: {unchanged} of {len(sets)} data directories are up to date")
+
+
+def _write_tables(folder: Path, recordings: Sequence[Recording], seconds: Mapping[str, float]) -> None:
+    by_utterance = {recording.utterance: recording for recording in recordings}
+    if len(by_utterance) < len(recordings):
+        twice = [utterance for utterance, count in Counter(r.utterance for r in recordings).items() if count > 1]
+        raise SerError(f"utterances {some(sorted(twice))} occur twice; remove one of the copies from the corpus")
+    ordered = [by_utterance[utterance] for utterance in sorted(by_utterance, key=str.encode)]
+    utt2spk = {recording.utterance: recording.speaker for recording in ordered}
+    write_table(folder / "wav.scp", {r.utterance: os.path.abspath(r.path) for r in ordered})
+    write_table(folder / "utt2spk", utt2spk)
+    write_table(folder / "utt2emo", {r.utterance: r.emotion for r in ordered})
+    write_table(folder / "utt2dur", {r.utterance: f"{seconds[r.utterance]:.6g}" for r in ordered})
+    write_table(folder / "spk2utt", datadir.spk2utt(utt2spk))
+
+
+def replace_dir(folder: Path, write: Callable[[Path], None], audio: object) -> bool:
+    """Put the data directory that `write` writes at `folder`, whole.
+
+    Returns:
+        False if `folder` was made of the same files and `audio` already and was left alone, as `write_sets` says.
+
+    Raises:
+        SerError: something else is there.
+    """
+    folder = Path(os.path.realpath(folder))  # a link to a larger disk stays one
+    new, old = (folder.with_name(f".{folder.name}.{end}") for end in ("new", "old"))
+    for leftover in (new, old):  # of a run that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        write(new)
+        names = sorted(os.listdir(new))
+        digest = fingerprint(*(new / name for name in names), audio)
+        if filecmp.cmpfiles(new, folder, names, shallow=False)[0] == names:
+            return False
+        if Marker(folder / _MARKER, digest).is_current() and _is_part(folder, new):
+            return False
+        Marker(new / _MARKER, digest).write(())
+        if folder.exists():
+            if not (folder / "utt2spk").is_file() and not (folder.is_dir() and not any(folder.iterdir())):
+                raise SerError(f"{folder}: is in the way and is no data directory; move it elsewhere")
+            os.rename(folder, old)
+        os.rename(new, folder)
+        shutil.rmtree(old, ignore_errors=True)
+        return True
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _is_part(folder: Path, whole: Path) -> bool:
+    """Whether a data directory has the lists of `whole`, or what is left of them without some utterances."""
+    # Not utt2dur, which steps/make_mfcc.sh writes anew; spk2utt is compared with utt2spk by `validate`.
+    tables = [name for name in ("wav.scp", "utt2spk", "utt2emo") if (whole / name).exists()]
+    others = [name for name in os.listdir(whole) if name not in datadir.TABLES]  # a list of trials
+    try:
+        datadir.validate(folder, need=tables)
+        return filecmp.cmpfiles(whole, folder, others, shallow=False)[0] == others and all(
+            read_table(folder / name).items() <= read_table(whole / name).items() for name in tables
+        )
+    except SerError:
+        return False
+
+
+def _describe(folder: Path, recordings: Sequence[Recording]) -> str:
+    emotions = Counter(recording.emotion for recording in recordings)
+    speakers = len({recording.speaker for recording in recordings})
+    classes = ", ".join(f"{emotion} {emotions[emotion]}" for emotion in sorted(emotions))
+    return f"{folder}: {len(recordings)} utterances of {speakers} speakers: {classes}"

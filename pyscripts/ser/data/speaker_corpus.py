@@ -1,0 +1,254 @@
+"""Lists for speaker recognition: what the preparation programs of the speaker recipes share.
+
+A program finds `Recording`s, takes the speakers of the trials out of training (`without`), holds a little of every
+training speaker out (`hold_out`), and hands the three sets and the trials to `write_sets`. A corpus may have a million
+recordings, so nothing here opens one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import random
+import shlex
+import shutil
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+
+from ser.base.errors import SerError
+from ser.base.files import write_text
+from ser.base.kaldi_tables import write_table
+from ser.data import datadir
+from ser.data.corpus import replace_dir, some
+
+MONO_16K = "ffmpeg -nostdin -v error -xerror -threads 1 -i {} -ac 1 -ar 16000 -c:a pcm_s16le -f wav - |"
+_MIN_SESSIONS, _MIN_SPEAKERS, _MIN_UTTERANCES = 3, 20, 3  # of `hold_out`
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One utterance that is a file, or one channel of a file.
+
+    `utterance` begins with `speaker`; a session is what was recorded on one occasion (a video, a call, a chapter), its
+    name unique within the speaker. `size` in bytes and `modified` in ns are the file's. `command` is a Kaldi pipe with
+    {} for the path, or empty where libsndfile reads the file itself.
+    """
+
+    utterance: str
+    speaker: str
+    session: str
+    path: str
+    size: int
+    modified: int
+    command: str = ""
+
+    @property
+    def rxfile(self) -> str:
+        """The recording's entry in wav.scp."""
+        return self.command.replace("{}", shlex.quote(self.path)) if self.command else self.path
+
+
+Trial = tuple[bool, str, str]  # same speaker or not, and the two utterances
+
+
+def require_program(name: str, why: str, remedy: str) -> None:
+    """Raise SerError unless `name` is on PATH: pipes that need it would fail hours later, one by one."""
+    if shutil.which(name) is None:
+        raise SerError(f"{name} is not on PATH, and {why}; {remedy}")
+
+
+def require_ffmpeg(why: str) -> None:
+    require_program("ffmpeg", why, "install ffmpeg (a package of every distribution) on every machine that runs jobs")
+
+
+def require_unique(recordings: Iterable[Recording], remedy: str) -> None:
+    """Raise SerError if an utterance id occurs twice, naming both files."""
+    first: dict[str, Recording] = {}
+    twice = [(first[r.utterance], r) for r in recordings if first.setdefault(r.utterance, r) is not r]
+    if twice:
+        one, other = twice[0]
+        more = f" (and {len(twice) - 1} more such pairs)" if len(twice) > 1 else ""
+        raise SerError(f"{other.path} is utterance {one.utterance}, which {one.path} is too{more}; {remedy}")
+
+
+def leave_out_empty(recordings: Sequence[Recording], allow_partial: bool) -> list[Recording]:
+    """Recordings whose file holds something.
+
+    Raises:
+        SerError: some files have 0 bytes; with `allow_partial` they are named and left out instead.
+    """
+    empty = [recording.path for recording in recordings if recording.size == 0]
+    if empty:
+        message = f"{len(empty)} of {len(recordings)} files are empty (0 bytes): {some(empty)}"
+        if not allow_partial:
+            raise SerError(f"{message}; fetch them again, or leave them out with --allow-partial true")
+        print(f"{message}; left out")
+    return [recording for recording in recordings if recording.size]
+
+
+def without(recordings: Sequence[Recording], speakers: Collection[str], why: str) -> list[Recording]:
+    """Recordings of other speakers than these; says how many are left out, and `why`."""
+    kept = [recording for recording in recordings if recording.speaker not in speakers]
+    if gone := len(recordings) - len(kept):
+        names = sorted({recording.speaker for recording in recordings} & set(speakers))
+        print(f"left out of training: {gone} recordings of {len(names)} speakers, {why}: {some(names)}")
+    return kept
+
+
+def hold_out(recordings: Sequence[Recording], most: int) -> tuple[list[Recording], list[Recording]]:
+    """Divide the training speakers' recordings into train and dev, and say by which rule.
+
+    Held out is one whole session of each of at most `most` speakers who have 3 sessions or more, since recordings of
+    one session are too alike to tell over-training. Where fewer than 20 speakers have 3, it is one recording of each
+    of at most `most` speakers who have 3 or more. Speakers and sessions are ranked by a hash of their names, so the
+    choice depends on nothing else.
+
+    Raises:
+        SerError: no speaker has enough recordings for either rule.
+    """
+    by_speaker: dict[str, dict[str, list[Recording]]] = defaultdict(lambda: defaultdict(list))
+    for recording in recordings:
+        by_speaker[recording.speaker][recording.session].append(recording)
+    unit = "session"
+    groups = {speaker: of for speaker, of in by_speaker.items() if len(of) >= _MIN_SESSIONS}
+    several = len(groups)
+    if several < _MIN_SPEAKERS:
+        unit = "recording"
+        groups = {}
+        for speaker, sessions in by_speaker.items():
+            own = {recording.utterance: [recording] for recording in itertools.chain(*sessions.values())}
+            if len(own) >= _MIN_UTTERANCES:
+                groups[speaker] = own
+    if not groups:
+        raise SerError(
+            f"{len(by_speaker)} training speakers, of which {several} have {_MIN_SESSIONS} sessions and none "
+            f"{_MIN_UTTERANCES} recordings: nothing can be held out for the dev set; add recordings per speaker"
+        )
+    chosen = sorted(groups, key=_rank)[:most]
+    held = {recording.utterance for speaker in chosen
+            for recording in groups[speaker][min(groups[speaker], key=lambda name, of=speaker: _rank(of, name))]}
+    dev = [recording for recording in recordings if recording.utterance in held]
+    train = [recording for recording in recordings if recording.utterance not in held]
+    enough = f"{_MIN_SESSIONS} sessions" if unit == "session" else f"{_MIN_UTTERANCES} recordings"
+    reason = "" if unit == "session" else f" (fewer than {_MIN_SPEAKERS}, {several}, have {_MIN_SESSIONS} sessions)"
+    print(f"dev: one {unit} of each of {len(chosen)} training speakers, of the {len(groups)} with {enough} or more"
+          f"{reason}: {len(dev)} of {len(recordings)} recordings")
+    return train, dev
+
+
+def _rank(*names: str) -> bytes:
+    return hashlib.sha256("\0".join(names).encode()).digest()
+
+
+def read_trials(path: Path) -> Iterator[tuple[str, bool, str, str]]:
+    """Lines `<1|0> <name> <name>` of a list of trials: file and line, same speaker or not, and the two names.
+
+    Raises:
+        SerError: the file is missing, empty or not text, or a line has another form.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:
+        raise SerError(f"{path}: no such list of trials") from None
+    except UnicodeDecodeError as error:
+        raise SerError(f"{path}: not a UTF-8 text file ({error})") from None
+    some_line = False
+    for number, line in enumerate(lines, 1):
+        fields = line.split()
+        if not fields:
+            continue
+        some_line = True
+        if len(fields) != 3 or fields[0] not in ("0", "1"):
+            raise SerError(f"{path}:{number}: expected '<1|0> <recording> <recording>', found {line!r}")
+        yield f"{path}:{number}", fields[0] == "1", fields[1], fields[2]
+    if not some_line:
+        raise SerError(f"{path}: is empty; copy the list of trials again")
+
+
+def draw_trials(utt2spk: Mapping[str, str], number: int, seed: int) -> list[Trial]:
+    """Draw for every utterance up to `number` others of its speaker and `number` of other speakers; no pair twice.
+
+    The draw of an utterance depends on the seed, its id, and who else is there.
+
+    Raises:
+        SerError: there is no pair of one speaker, or of two.
+    """
+    utterances = sorted(utt2spk)
+    of_speaker: dict[str, list[str]] = defaultdict(list)
+    for utterance in utterances:
+        of_speaker[utt2spk[utterance]].append(utterance)
+    trials: set[Trial] = set()
+    for utterance in utterances:
+        draw = random.Random(f"{seed} {utterance}")
+        own = [other for other in of_speaker[utt2spk[utterance]] if other != utterance]
+        others = len(utterances) - len(own) - 1
+        partners = [(True, other) for other in draw.sample(own, min(number, len(own)))]
+        strangers: set[str] = set()
+        while len(strangers) < min(number, others):
+            other = draw.choice(utterances)
+            if utt2spk[other] != utt2spk[utterance]:
+                strangers.add(other)
+        partners += [(False, other) for other in sorted(strangers)]
+        trials.update((target, *sorted((utterance, other))) for target, other in partners)
+    for target, what in ((True, "two recordings of one speaker"), (False, "two speakers")):
+        if not any(trial[0] is target for trial in trials):
+            raise SerError(f"the test set has no {what}, so no trials can be drawn; name more test data")
+    return sorted(trials, key=lambda trial: (trial[1:], trial[0]))
+
+
+def write_sets(
+    data_dir: Path, sets: Mapping[str, Sequence[Recording]], trials: Sequence[Trial],
+    seconds: Mapping[str, float] | None = None,
+) -> None:
+    """Write each set as the data directory `data_dir/<name>`, and `trials` to `data_dir/test/trials`.
+
+    Args:
+        seconds: durations of all utterances, for `utt2dur`; None leaves that table out.
+
+    A directory that was made from these very lists is left alone, see `ser.data.corpus.write_sets`.
+
+    Raises:
+        SerError: a set is empty, or something else is where a directory should go.
+    """
+    unchanged = 0
+    for name, recordings in sets.items():
+        if not recordings:
+            raise SerError(f"{data_dir / name}: no recording is left for this set; see the counts above")
+        ordered = sorted(recordings, key=attrgetter("utterance"))
+
+        def write(folder: Path, ordered: list[Recording] = ordered, is_test: bool = name == "test") -> None:
+            utt2spk = {recording.utterance: recording.speaker for recording in ordered}
+            write_table(folder / "wav.scp", {recording.utterance: recording.rxfile for recording in ordered})
+            write_table(folder / "utt2spk", utt2spk)
+            write_table(folder / "spk2utt", datadir.spk2utt(utt2spk))
+            if seconds is not None:
+                write_table(folder / "utt2dur", {utt: f"{seconds[utt]:.6g}" for utt in utt2spk})
+            if is_test:
+                write_text(folder / "trials", "".join(f"{target:d} {one} {other}\n" for target, one, other in trials))
+
+        if replace_dir(data_dir / name, write, _identity(ordered)):
+            speakers = len({recording.speaker for recording in ordered})
+            print(f"{data_dir / name}: {len(ordered)} utterances of {speakers} speakers")
+        else:
+            unchanged += 1
+    if unchanged:
+        print(f"{data_dir}: {unchanged} of {len(sets)} data directories are up to date")
+
+
+def _identity(recordings: Iterable[Recording]) -> str:
+    """A hash of which files these are; a list of them would take more memory than the recordings."""
+    digest = hashlib.sha256()
+    for recording in recordings:
+        digest.update(f"{recording.path}\0{recording.size} {recording.modified}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def file_recording(
+    path: str, status: os.stat_result, speaker: str, session: str, name: str, command: str = ""
+) -> Recording:
+    """The recording that is a whole file; its utterance id is `<speaker>-<name>`."""
+    return Recording(f"{speaker}-{name}", speaker, session, path, status.st_size, status.st_mtime_ns, command)

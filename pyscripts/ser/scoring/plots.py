@@ -1,0 +1,108 @@
+"""The figures of a report, as PNG files; equal figures give equal bytes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from ser.base.files import atomic_path
+
+# Okabe and Ito's colours, told apart by colour-blind readers as well.
+_COLOURS = ("#999999", "#56B4E9", "#E69F00", "#009E73")
+
+
+@dataclass(frozen=True)
+class Bars:
+    """One panel of a bar chart: R groups of bars, one bar per series.
+
+    `values`, `low` and `high` are (groups, series): NaN in `values` leaves a bar out, in `low` its interval. `partial`
+    (groups, series) is true where runs are missing; such bars are hatched. `marks` (groups, series) are drawn as short
+    black lines (the paper's values); None for none.
+    """
+
+    title: str
+    groups: Sequence[str]
+    values: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    partial: np.ndarray
+    marks: np.ndarray | None = None
+
+
+def bar_chart(path: str | os.PathLike[str], panels: Sequence[Bars], series: Sequence[str], ylabel: str) -> None:
+    """Write panels below each other, all with the same axes."""
+    widest = max(len(panel.groups) for panel in panels)
+    figure = Figure(figsize=(max(6.5, 1.8 * widest + 2), 2.9 * len(panels) + 0.6), dpi=120, layout="constrained")
+    width = 0.8 / len(series)
+    for number, panel in enumerate(panels, 1):
+        axes = figure.add_subplot(len(panels), 1, number)
+        for column in range(len(series)):
+            place = np.arange(len(panel.groups)) + (column - (len(series) - 1) / 2) * width
+            bars = axes.bar(
+                place, np.nan_to_num(panel.values[:, column]), 0.92 * width, zorder=2,
+                color=_COLOURS[column % len(_COLOURS)],
+            )
+            for group, bar in enumerate(bars):
+                value, low, high = (array[group, column] for array in (panel.values, panel.low, panel.high))
+                if np.isnan(value):
+                    continue
+                if panel.partial[group, column]:
+                    bar.set(hatch="//", alpha=0.5)
+                if not np.isnan(low):
+                    axes.plot([place[group]] * 2, [low, high], color="black", linewidth=1, zorder=3)
+                top = value if np.isnan(low) else high
+                axes.annotate(
+                    f"{value:.1f}" + ("*" if panel.partial[group, column] else ""), (place[group], top),
+                    xytext=(0, 2), textcoords="offset points", ha="center", fontsize=8,
+                )
+            if panel.marks is not None:
+                axes.hlines(
+                    panel.marks[:, column], place - 0.45 * width, place + 0.45 * width, color="black", linewidth=2,
+                    linestyle=(0, (1.2, 0.6)), zorder=4,
+                )
+        axes.set(title=panel.title, ylabel=ylabel, ylim=(0, 109), xlim=(-0.6, widest - 0.4), yticks=range(0, 101, 20))
+        axes.set_xticks(np.arange(len(panel.groups)), panel.groups)
+        axes.grid(axis="y", color="#dddddd", zorder=0)
+        axes.spines[["top", "right"]].set_visible(False)
+    keys = [Patch(color=_COLOURS[column % len(_COLOURS)], label=name) for column, name in enumerate(series)]
+    figure.legend(handles=keys, loc="outside upper center", ncols=len(series), frameon=False)
+    _save(figure, path)
+
+
+def confusion_matrices(
+    path: str | os.PathLike[str],
+    title: str,
+    names: Sequence[str],
+    matrices: Sequence[np.ndarray],
+    classes: Sequence[str],
+) -> None:
+    """Write matrices of counts (C, C) side by side: rows the reference, shaded and labelled by their share of the
+    row in per cent, with the count below."""
+    side = max(2.6, 0.75 * len(classes) + 0.6)
+    figure = Figure(figsize=(side * len(names) + 1.2, side + 1.7), dpi=120, layout="constrained")
+    figure.suptitle(title)
+    for number, (name, matrix) in enumerate(zip(names, matrices, strict=True), 1):
+        axes = figure.add_subplot(1, len(names), number)
+        share = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+        axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
+        for row, column in np.ndindex(*matrix.shape):
+            axes.text(
+                column, row, f"{share[row, column]:.0f} %\n{matrix[row, column]}", ha="center", va="center", fontsize=8,
+                color="white" if share[row, column] > 55 else "black",
+            )
+        axes.set(title=name, xlabel="hypothesis")
+        axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
+        axes.set_yticks(range(len(classes)), classes if number == 1 else [""] * len(classes))
+        if number == 1:
+            axes.set_ylabel("reference")
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": None})

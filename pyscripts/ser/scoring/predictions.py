@@ -1,0 +1,318 @@
+"""Metrics of a scored test set, and the files that hold them: `predictions.tsv` and `score.json`.
+
+Both lie in `<run>/score_<test set>/`. `score.json` is written last and carries the SHA-256 of `predictions.tsv`, so a
+score that exists is whole, and belongs to the predictions beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# scikit-learn is imported where it is used: that takes a second, and many who import this module compute no metrics.
+from ser.base.errors import SerError
+from ser.base.files import write_text
+
+_FIXED_COLUMNS = ("utterance", "speaker", "reference", "hypothesis")
+_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What one network said of one test set: N utterances in C-locale order, C classes.
+
+    `posteriors` is (N, C), each row summing to 1; `reference` and `hypothesis` hold class names.
+    """
+
+    classes: tuple[str, ...]
+    utterances: tuple[str, ...]
+    speakers: tuple[str, ...]
+    reference: tuple[str, ...]
+    hypothesis: tuple[str, ...]
+    posteriors: np.ndarray
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score as read back: the folder, what `score.json` says, and the predictions it was computed from."""
+
+    folder: Path
+    record: dict[str, Any]
+    predictions: Predictions
+
+
+def check_complete(expected: Collection[str], got: Collection[str]) -> None:
+    """Compare the utterances of a test set with those that were scored.
+
+    Raises:
+        SerError: an utterance is missing or extra (or scored twice); the message names the first ten of each.
+    """
+    missing, extra = sorted(set(expected) - set(got)), sorted(set(got) - set(expected))
+    problems = []
+    if missing:
+        problems.append(f"{len(missing)} of {len(set(expected))} utterances have no score: {_some(missing)}")
+    if extra:
+        problems.append(f"{len(extra)} scored utterances are not in the test set: {_some(extra)}")
+    if len(got) != len(set(got)):
+        problems.append("an utterance was scored twice")
+    if problems:
+        raise SerError("; ".join(problems) + "; make the features of the test set again (stages 1 and 2), then score")
+
+
+def metrics(reference: Sequence[str], hypothesis: Sequence[str], classes: Sequence[str]) -> dict[str, Any]:
+    """Weighted F1, UAR, accuracy, the figures of each class and the confusion matrix, by scikit-learn.
+
+    All but supports and counts are fractions from 0 to 1; a class never recognised has precision and F1 of 0. UAR
+    (unweighted average recall) averages over the classes that occur in `reference`.
+
+    Returns:
+        `weighted_f1`, `uar`, `accuracy`, `per_class` (class to `precision`, `recall`, `f1`, `support`) and
+        `confusion`, rows the reference, columns the hypothesis, both in the order of `classes`.
+
+    Raises:
+        SerError: no utterances, lists of different lengths, or a label that is not one of `classes`.
+    """
+    if not len(reference) or len(reference) != len(hypothesis):
+        raise SerError(f"cannot score {len(hypothesis)} hypotheses against {len(reference)} references")
+    unknown = sorted((set(reference) | set(hypothesis)) - set(classes))
+    if unknown:
+        raise SerError(f"labels {_some(unknown)} are not among the classes {' '.join(classes)}; check utt2emo")
+    from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support, recall_score
+
+    labels = list(classes)
+    precision, recall, f1, support = precision_recall_fscore_support(
+        reference, hypothesis, labels=labels, zero_division=0
+    )
+    present = [name for name, count in zip(labels, support, strict=True) if count]
+    return {
+        "weighted_f1": float(np.average(f1, weights=support)),
+        "uar": float(recall_score(reference, hypothesis, labels=present, average="macro", zero_division=0)),
+        "accuracy": float(accuracy_score(reference, hypothesis)),
+        "per_class": {
+            name: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
+            for name, p, r, f, n in zip(labels, precision, recall, f1, support, strict=True)
+        },
+        "confusion": confusion_matrix(reference, hypothesis, labels=labels).tolist(),
+    }
+
+
+def weighted_f1(confusion: np.ndarray) -> np.ndarray:
+    """Weighted F1 of confusion matrices (..., C, C), rows the reference, as (...): for resampling, where it is needed
+    of thousands of matrices at once."""
+    return weighted_f1_of_counts(
+        confusion.sum(axis=-1), confusion.sum(axis=-2), np.diagonal(confusion, axis1=-2, axis2=-1)
+    )
+
+
+def weighted_f1_of_counts(support: np.ndarray, chosen: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    """Weighted F1 (...) from how often each class (..., C) is the reference, the hypothesis, and both.
+
+    F1 of a class is 2 correct / (support + chosen), its weight the support.
+    """
+    f1 = 2 * correct / np.maximum(support + chosen, 1)
+    return (support * f1).sum(axis=-1) / support.sum(axis=-1)
+
+
+def write_predictions(
+    path: str | os.PathLike[str],
+    utterances: Sequence[str],
+    speakers: Sequence[str],
+    reference: Sequence[str],
+    posteriors: np.ndarray,
+    classes: Sequence[str],
+) -> Predictions:
+    """Write one tab-separated line per utterance, sorted by utterance, and return what was written.
+
+    Columns: utterance, speaker, reference, hypothesis, then the posterior of each class, rounded to 6 decimals. The
+    hypothesis is the class of the highest posterior before rounding, the first one of several equal.
+
+    Args:
+        posteriors: (N, C), rows in the order of `utterances`, columns in the order of `classes`.
+
+    Raises:
+        SerError: lists of different lengths, an utterance twice, a reference that is not one of `classes`, or
+            posteriors that are not finite, not in [0, 1] or do not sum to 1.
+    """
+    posteriors = np.asarray(posteriors, dtype=np.float64)
+    count = len(utterances)
+    if not count or posteriors.shape != (count, len(classes)) or not count == len(speakers) == len(reference):
+        raise SerError(
+            f"{path}: {count} utterances, {len(speakers)} speakers, {len(reference)} references and posteriors of "
+            f"shape {posteriors.shape} for {len(classes)} classes do not fit together"
+        )
+    order = sorted(range(count), key=lambda row: utterances[row].encode())
+    lines = ["\t".join((*_FIXED_COLUMNS, *classes))]
+    hypothesis = [classes[column] for column in posteriors.argmax(axis=1)]
+    for row in order:
+        fields = (utterances[row], speakers[row], reference[row], hypothesis[row])
+        problem = _problem_with(fields, posteriors[row], classes)
+        if problem:
+            raise SerError(f"{path}: cannot write {utterances[row]}: {problem}")
+        lines.append("\t".join((*fields, *(f"{value:.{_DECIMALS}f}" for value in posteriors[row]))))
+    names = [utterances[row] for row in order]
+    doubled = [name for name, following in pairwise(names) if name == following]
+    if doubled:
+        raise SerError(f"{path}: {_some(doubled)} scored twice")
+    write_text(path, "\n".join(lines) + "\n")
+    others = (tuple(column[row] for row in order) for column in (speakers, reference, hypothesis))
+    return Predictions(tuple(classes), tuple(names), *others, posteriors[order])
+
+
+def read_predictions(path: str | os.PathLike[str]) -> Predictions:
+    """Read what `write_predictions` wrote; the posteriors come back rounded.
+
+    Raises:
+        SerError: anything is off: missing or cut file, wrong header, missing columns, unknown class, posterior that
+            is no number or not in [0, 1], posteriors that do not sum to 1, a hypothesis that is not the likeliest
+            class, an utterance twice. The message names the file and the line.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SerError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise SerError(f"{path}: not a UTF-8 text file ({error})") from None
+    lines = text.split("\n")
+    if lines.pop():
+        raise SerError(f"{path}:{len(lines) + 1}: the last line is cut short")
+    header = lines[0].split("\t") if lines else []
+    fixed, classes = len(_FIXED_COLUMNS), tuple(header[len(_FIXED_COLUMNS):])
+    if tuple(header[:fixed]) != _FIXED_COLUMNS or not classes or len(set(classes)) != len(classes):
+        raise SerError(f"{path}:1: expected the header {' '.join(_FIXED_COLUMNS)} and a column for each class")
+    rows: dict[str, list[str]] = {}
+    posteriors: list[list[float]] = []
+    for number, line in enumerate(lines[1:], 2):
+        fields = line.split("\t")
+        if len(fields) != len(header):
+            raise SerError(f"{path}:{number}: {len(fields)} columns, not {len(header)}")
+        if fields[0] in rows:
+            raise SerError(f"{path}:{number}: {fields[0]} occurs twice")
+        try:
+            values = [float(field) for field in fields[fixed:]]
+        except ValueError:
+            raise SerError(f"{path}:{number}: a posterior of {fields[0]} is not a number") from None
+        problem = _problem_with(fields, values, classes)
+        if problem:
+            raise SerError(f"{path}:{number}: {fields[0]}: {problem}")
+        rows[fields[0]] = fields
+        posteriors.append(values)
+    if not rows:
+        raise SerError(f"{path}: holds no utterances")
+    columns = zip(*(fields[:fixed] for fields in rows.values()), strict=True)
+    return Predictions(classes, *columns, np.array(posteriors))
+
+
+def write_score(
+    run_dir: str | os.PathLike[str],
+    test_set: str,
+    utterances: Sequence[str],
+    speakers: Sequence[str],
+    reference: Sequence[str],
+    posteriors: np.ndarray,
+    classes: Sequence[str],
+    checkpoint: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write `<run_dir>/score_<test_set>/{predictions.tsv,score.json}` and return the content of `score.json`.
+
+    An earlier score is withdrawn first, so that a job killed here leaves none rather than a wrong one.
+
+    Args:
+        posteriors: (N, C); see `write_predictions` for this and the other columns.
+        checkpoint: `path` of the network, its `epoch` and `dev_weighted_f1`, and whatever else is worth keeping, as
+            JSON values; the path is recorded relative to `run_dir`.
+
+    Raises:
+        SerError: see `write_predictions`.
+    """
+    folder = score_folder(run_dir, test_set)
+    (folder / "score.json").unlink(missing_ok=True)
+    tsv = folder / "predictions.tsv"
+    predictions = write_predictions(tsv, utterances, speakers, reference, posteriors, classes)
+    record = {
+        "test_set": test_set,
+        "utterances": len(predictions.utterances),
+        "classes": list(classes),
+        "checkpoint": {
+            **checkpoint,
+            "path": os.path.relpath(checkpoint["path"], run_dir),
+            "epoch": int(checkpoint["epoch"]),
+            "dev_weighted_f1": float(checkpoint["dev_weighted_f1"]),
+        },
+        "predictions_sha256": hashlib.sha256(tsv.read_bytes()).hexdigest(),
+        **metrics(predictions.reference, predictions.hypothesis, classes),
+    }
+    write_text(folder / "score.json", json.dumps(record, indent=1) + "\n")
+    return record
+
+
+def score_folder(run_dir: str | os.PathLike[str], test_set: str) -> Path:
+    """Where the score of a run on a test set lies."""
+    return Path(run_dir) / f"score_{test_set}"
+
+
+def read_score(folder: str | os.PathLike[str]) -> Score:
+    """Read `score.json` and `predictions.tsv` of a `score_<test set>` folder and check one against the other.
+
+    Raises:
+        SerError: a file is missing, cut, altered or mislabelled; the message names it.
+    """
+    folder = Path(folder)
+    path, tsv = folder / "score.json", folder / "predictions.tsv"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        test_set, classes, digest = record["test_set"], record["classes"], record["predictions_sha256"]
+        confusion, recorded = np.array(record["confusion"], dtype=np.int64), float(record["weighted_f1"])
+        figures = [recorded, record["uar"], record["accuracy"], *(record["per_class"][name]["f1"] for name in classes)]
+        in_range = all(0 <= figure <= 1 for figure in figures)
+        count = int(record["utterances"])
+        if {"path", "epoch", "dev_weighted_f1"} - set(record["checkpoint"]):
+            raise KeyError("checkpoint")
+    except FileNotFoundError:
+        raise SerError(f"{path}: no such file") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise SerError(f"{path}: not a whole score file ({type(error).__name__}: {error})") from None
+    if folder.name != score_folder("", test_set).name:
+        raise SerError(f"{path}: says it scores {test_set}, but lies in {folder.name}")
+    if not tsv.is_file():
+        raise SerError(f"{tsv}: no such file")
+    if hashlib.sha256(tsv.read_bytes()).hexdigest() != digest:
+        raise SerError(f"{tsv}: is not the file that {path.name} was computed from")
+    predictions = read_predictions(tsv)
+    if predictions.classes != tuple(classes) or len(predictions.utterances) != count:
+        raise SerError(f"{path}: classes or number of utterances differ from {tsv.name}")
+    from sklearn.metrics import confusion_matrix
+
+    counted = confusion_matrix(predictions.reference, predictions.hypothesis, labels=list(classes))
+    if not in_range or not np.array_equal(counted, confusion) or abs(weighted_f1(counted) - recorded) > 1e-9:
+        raise SerError(f"{path}: its figures do not follow from {tsv.name}")
+    return Score(folder, record, predictions)
+
+
+def _problem_with(fields: Sequence[str], posteriors: Sequence[float], classes: Sequence[str]) -> str | None:
+    """What is wrong with one line of predictions, or None."""
+    if not all(fields):
+        return "an empty field"
+    for label in fields[2:4]:
+        if label not in classes:
+            return f"{label} is not one of the classes {' '.join(classes)}"
+    if not all(0 <= value <= 1 for value in posteriors):  # false for NaN as well
+        return "a posterior is not a number from 0 to 1"
+    # A float32 softmax is off by less than 1e-5; each rounded value adds up to half of the last decimal.
+    if abs(sum(posteriors) - 1) > 1e-5 + 0.5 * 10**-_DECIMALS * len(classes):
+        return f"its posteriors sum to {sum(posteriors):.6f}, not 1"
+    if posteriors[classes.index(fields[3])] < max(posteriors) - 10**-_DECIMALS:
+        return f"the hypothesis {fields[3]} is not the class of the highest posterior"
+    return None
+
+
+def _some(names: Sequence[str]) -> str:
+    return " ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

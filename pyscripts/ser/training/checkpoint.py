@@ -1,0 +1,95 @@
+"""Checkpoints: written whole or not at all, loaded without ever unpickling code."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ser.base.errors import SerError
+from ser.base.files import atomic_path
+from ser.nets.resnet import ResNet34
+
+FINISHED = ".train.done"  # in a training's folder: all epochs are done
+_CONTENT = ("model", "classes", "front_end", "angular")
+
+
+def save_checkpoint(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
+    """Write tensors and plain values, atomically."""
+    buffer = io.BytesIO()  # torch reports a full disk as an internal failure; writing bytes reports it as what it is
+    torch.save(content, buffer)
+    with atomic_path(path) as temporary:
+        try:
+            temporary.write_bytes(buffer.getbuffer())
+        except OSError as error:
+            error.filename = os.fspath(path)
+            raise
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what `save_checkpoint` wrote, onto the CPU.
+
+    Raises:
+        SerError: the file is missing, truncated, not a checkpoint, or holds anything but tensors and plain values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise SerError(f"{path}: no such checkpoint; train first (run.sh --stage 3)")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        missing = [name for name in _CONTENT if name not in content] if isinstance(content, dict) else list(_CONTENT)
+        if missing:
+            raise SerError(f"{path}: not a checkpoint of this version of the project (no {', '.join(missing)} in it)")
+        return content
+    except (RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise SerError(
+            f"{path}: truncated, damaged or not a checkpoint ({str(error).splitlines()[0][:120]}); "
+            f"delete {path.parent} and train again (run.sh --stage 3)"
+        ) from error
+
+
+def load_model(path: str | os.PathLike[str], device: torch.device) -> tuple[ResNet34, dict[str, Any]]:
+    """A network ready to evaluate, and the checkpoint it came from (`classes`, `front_end`, `epoch`, …)."""
+    checkpoint = load_checkpoint(path)
+    model = ResNet34(len(checkpoint["classes"]), checkpoint["angular"])
+    model.load_state_dict(checkpoint["model"])
+    return model.to(device, memory_format=torch.channels_last).eval(), checkpoint
+
+
+def transfer(model: ResNet34, donor: str | os.PathLike[str], front_end: str) -> None:
+    """Give `model` every weight of a pre-trained model but those of the last layer.
+
+    Args:
+        model: the network to initialise; its classifier is left as it is.
+        donor: a training's folder, or a checkpoint.
+        front_end: the MFCC options of the data that `model` will see.
+
+    Raises:
+        SerError: the donor's training has not finished, was on another front end (rate, cepstra, …), or has other
+            shapes.
+    """
+    donor = Path(donor)
+    path = donor / "best.pt" if donor.is_dir() else donor
+    if donor.is_dir() and path.exists() and not (donor / FINISHED).exists():
+        raise SerError(f"{donor}: its training has not finished; finish it, or name {path}, its best epoch so far")
+    checkpoint = load_checkpoint(path)
+    if checkpoint["front_end"] != front_end:
+        theirs, ours = (set(text.splitlines()) for text in (checkpoint["front_end"], front_end))
+        raise SerError(
+            f"{path}: trained on another front end than this data's: {' '.join(sorted(theirs - ours)) or 'nothing'} "
+            f"there, {' '.join(sorted(ours - theirs)) or 'nothing'} here; make the features alike (run.sh "
+            "--mfcc-config, --cmn)"
+        )
+    weights = {name: value for name, value in checkpoint["model"].items() if not name.startswith("classifier.")}
+    own = model.state_dict()
+    wrong = [name for name in own.keys() | weights.keys()
+             if not name.startswith("classifier.")
+             and (name not in weights or name not in own or own[name].shape != weights[name].shape)]
+    if wrong:
+        raise SerError(f"{path}: its layers do not fit this network: {', '.join(sorted(wrong)[:5])}")
+    model.load_state_dict(weights, strict=False)

@@ -1,0 +1,183 @@
+"""The mini recipe's corpus: what its README promises."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import itertools
+import socket
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from ser.base.kaldi_tables import read_table
+
+SPLITS = {"train": 14, "dev": 4, "test": 8}
+EMOTIONS = ["angry", "happy", "neutral", "sad"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, shell) -> Path:
+    """The corpus, made by the recipe's own script with two jobs."""
+    folder = tmp_path_factory.mktemp("mini") / "data"
+    shell(f"egs/mini/local/data.sh --cmd utils/run.py --nj 2 {folder}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recordings(data) -> dict[str, dict]:
+    """Row of `recordings.tsv` and samples of every utterance."""
+    found = {}
+    for table in sorted(data.glob("local/corpus/*/recordings.tsv")):
+        with open(table, newline="") as lines:
+            for row in csv.DictReader(lines, delimiter="\t"):
+                samples, rate = soundfile.read(table.parent / f"{row['utterance']}.wav", dtype="int16")
+                found[row["utterance"]] = {**row, "samples": samples, "rate": rate}
+    return found
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Hash of every file under a folder, markers and logs apart: they name this place and this time."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".done" and "log" not in path.relative_to(folder).parts
+    }
+
+
+def test_lists(data):
+    speakers = {}
+    for split, count in SPLITS.items():
+        tables = {name: read_table(data / split / name) for name in ("wav.scp", "utt2spk", "utt2emo")}
+        utterances = list(tables["utt2spk"])
+        assert all(list(table) == utterances for table in tables.values())
+        speakers[split] = set(tables["utt2spk"].values())
+        assert len(speakers[split]) == count
+        assert all(utterance.startswith(f"{speaker}-") for utterance, speaker in tables["utt2spk"].items())
+        assert read_table(data / split / "spk2utt") == {
+            speaker: " ".join(u for u in utterances if tables["utt2spk"][u] == speaker) for speaker in speakers[split]
+        }
+        per_speaker = Counter((tables["utt2spk"][u], emotion) for u, emotion in tables["utt2emo"].items())
+        assert set(per_speaker) == set(itertools.product(speakers[split], EMOTIONS))
+        assert set(per_speaker.values()) == {6}
+        for path in tables["wav.scp"].values():
+            assert Path(path).is_absolute()
+            assert 1 < soundfile.info(path).duration < 3
+    assert not any(a & b for a, b in itertools.combinations(speakers.values(), 2))
+
+
+def test_recordings_are_sound_and_partly_emotional(recordings):
+    assert len(recordings) == 24 * sum(SPLITS.values())
+    said = Counter((name.split("-")[0], row["emotion"], row["sentence"]) for name, row in recordings.items())
+    assert len(said) == sum(SPLITS.values()) * len(EMOTIONS) * 3 and set(said.values()) == {2}
+    for name, row in recordings.items():
+        samples = row["samples"].astype(float)
+        assert row["rate"] == 16000 and samples.ndim == 1
+        assert 1.5 <= len(samples) / 16000 <= 2.51, name
+        assert np.abs(samples).max() < 32767, f"{name} clips"
+        begins, ends = float(row["speech-begins"]), float(row["speech-ends"])
+        silence = np.concatenate([samples[: int(begins * 16000) - 1], samples[int(ends * 16000) + 1 :]])
+        assert len(silence) > 0.2 * 16000
+        speech = samples[int(begins * 16000) : int(ends * 16000)]
+        assert np.sqrt(np.mean(speech**2)) > 100 * np.sqrt(np.mean(silence**2)), name
+        if row["emotion"] == "neutral":
+            assert row["emotion-begins"] == row["emotion-ends"] == ""
+        else:
+            first, last = float(row["emotion-begins"]), float(row["emotion-ends"])
+            assert begins <= first < last <= ends + 1e-6
+            assert 0.349 <= (last - first) / (ends - begins) <= 0.701, name
+
+
+def test_voices_differ_and_emotions_sound_as_described(recordings):
+    """Pitch measured from the audio by autocorrelation: women above men, happy stretches above neutral ones."""
+
+    def pitch(samples: np.ndarray) -> float:
+        best = []
+        for start in range(0, len(samples) - 800, 400):
+            frame = samples[start : start + 800] - samples[start : start + 800].mean()
+            spectrum = np.abs(np.fft.rfft(frame * np.hanning(800), 2048)) ** 2
+            correlation = np.fft.irfft(spectrum)
+            lag = 27 + int(np.argmax(correlation[27:270]))  # 600 to 60 Hz
+            if correlation[lag] > 0.45 * correlation[0] and frame.std() > 300:
+                best.append(16000 / lag)
+        return float(np.median(best)) if len(best) > 3 else np.nan
+
+    neutral, happy = {}, {}
+    for name, row in recordings.items():
+        speaker = name[:5]
+        if int(speaker[3:]) > 6 or row["emotion"] not in ("neutral", "happy"):
+            continue
+        key = "speech" if row["emotion"] == "neutral" else "emotion"
+        first, last = (int(float(row[f"{key}-{end}"]) * 16000) for end in ("begins", "ends"))
+        (neutral if key == "speech" else happy).setdefault(speaker, []).append(
+            pitch(row["samples"][first:last].astype(float))
+        )
+    neutral = {speaker: np.nanmedian(values) for speaker, values in neutral.items()}
+    happy = {speaker: np.nanmedian(values) for speaker, values in happy.items()}
+    women, men = ([neutral[f"spk{number:02d}"] for number in numbers] for numbers in ((1, 3, 5), (2, 4, 6)))
+    assert min(women) > max(men)
+    assert min(men) > 80 and max(women) < 300
+    assert len({round(value) for value in neutral.values()}) > 3
+    assert all(happy[speaker] > 1.1 * neutral[speaker] for speaker in neutral)
+
+
+def test_noise_and_music_are_laid_out_as_musan(data):
+    musan = data / "local" / "musan"
+    for folder, least in (("noise/free-sound", 12), ("music/fma", 6)):
+        files = sorted((musan / folder).glob("*.wav"))
+        assert len(files) >= least
+        spectra = []
+        for file in files:
+            samples, rate = soundfile.read(file, dtype="int16")
+            assert rate == 16000 and len(samples) >= 10 * rate
+            assert 100 < np.abs(samples.astype(int)).max() < 32767, f"{file} is silent or clips"
+            bands = np.array_split(np.abs(np.fft.rfft(samples)) ** 2, 400)
+            spectra.append(np.log([band.mean() for band in bands]))
+        for (a, first), (b, second) in itertools.combinations(enumerate(spectra), 2):
+            assert np.abs(first - second).mean() > 0.1, f"{files[a]} and {files[b]} are alike"
+    assert sorted(path.name for path in musan.iterdir()) == ["music", "noise"]
+
+
+def test_rerun_makes_only_what_is_missing_and_the_same_bytes(data, shell):
+    before = digests(data)
+    written = {path: (data / path).stat().st_mtime_ns for path in before if path.endswith(".wav")}
+    assert "up to date" in shell(f"egs/mini/local/data.sh --nj 1 {data}").stdout
+    assert digests(data) == before
+
+    corpus, noise = data / "local" / "corpus", data / "local" / "musan" / "music" / "fma"
+    (corpus / "spk03" / ".done").unlink()  # as a job killed before the end leaves it
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (corpus / "spk03" / f".spk03-001.wav.{socket.gethostname()}-{ended.pid}-killed.tmp").write_bytes(b"RIFF")
+    (corpus / "spk03" / "spk03-001.wav").unlink()
+    (corpus / "spk26" / "spk26-024.wav").write_bytes(b"RIFF")  # truncated
+    (noise / "chords-2.wav").unlink()
+    (data / "dev" / "utt2emo").unlink()
+    shell(f"egs/mini/local/data.sh --nj 3 {data}")
+    assert digests(data) == before
+    again = {path for path in written if (data / path).stat().st_mtime_ns != written[path]}
+    assert {str(Path(path).parent) for path in again} == {
+        "local/corpus/spk03",
+        "local/corpus/spk26",
+        "local/musan/music/fma",
+    }
+
+
+def test_speech_goes_where_asked(tmp_path, shell):
+    """Only the first job of many, so that it is quick: the option and the job's share are what is tested."""
+    shell(f"egs/mini/local/synthesize.py --num-jobs 28 --job 28 {tmp_path}/speech {tmp_path}/musan")
+    assert [path.name for path in (tmp_path / "speech").iterdir()] == ["spk26"]
+    assert not (tmp_path / "musan").exists()
+    assert shell(f"egs/mini/local/synthesize.py --pending {tmp_path}/speech {tmp_path}/musan").stdout == "27\n"
+    failed = shell(f"egs/mini/local/make_lists.py {tmp_path}/speech {tmp_path}/data", ok=False)
+    assert "spk01/recordings.tsv" in failed.stderr and "synthesize.py" in failed.stderr
+
+
+def test_bad_arguments(tmp_path, shell):
+    for arguments in ("", f"--nj 0 {tmp_path}", f"--no-such-option 1 {tmp_path}", f"{tmp_path} {tmp_path}"):
+        assert "error" in shell(f"egs/mini/local/data.sh {arguments}", ok=False).stderr
+    assert "--corpus-dir" in shell("egs/mini/local/data.sh --help").stdout

@@ -1,0 +1,65 @@
+"""The environment that every script sources."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CHECK = [sys.executable, str(ROOT / "utils" / "check_env.py")]
+
+
+def test_path_sh_can_be_sourced_from_anywhere_and_is_silent(tmp_path: Path) -> None:
+    line = f". {ROOT}/path.sh; . {ROOT}/path.sh; echo $SER_ROOT; which validate_data_dir.sh make_mfcc.sh"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f"{line}; python -c 'import ser'"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )
+    assert done.stdout.splitlines() == [
+        str(ROOT), f"{ROOT}/utils/validate_data_dir.sh", f"{ROOT}/steps/make_mfcc.sh",
+    ]
+    assert done.stderr == ""
+
+
+def test_this_environment_qualifies() -> None:
+    subprocess.run([*CHECK, "--import", str(ROOT / "requirements.txt")], check=True)
+
+
+@pytest.mark.parametrize(
+    ("pin", "reason"),
+    [
+        ("torch==1.0.0", "torch is 2."),  # exactly the pinned version
+        ("numpy==99.0", "not 99.0"),  # at least the pinned version
+        ("no-such-package-here==1.0", "no-such-package-here is not installed"),
+    ],
+)
+def test_an_environment_that_lacks_something_does_not(tmp_path: Path, pin: str, reason: str) -> None:
+    (tmp_path / "requirements.txt").write_text(f"# a comment\n{pin}\n")
+    done = subprocess.run([*CHECK, str(tmp_path / "requirements.txt")], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert reason in done.stderr
+
+
+def test_an_older_pin_is_satisfied_by_a_newer_version(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("numpy==1.0\n")
+    subprocess.run([*CHECK, str(tmp_path / "requirements.txt")], check=True)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [path.relative_to(ROOT) for folder in ("steps", "utils", "local") for path in sorted((ROOT / folder).glob("*.sh"))
+     if path.stat().st_mode & 0o100]
+    + [path.relative_to(ROOT) for path in sorted((ROOT / "pyscripts").glob("*.py"))],
+    ids=str,
+)
+def test_every_program_explains_itself(script: Path) -> None:
+    runner = ["bash"] if script.suffix == ".sh" else [sys.executable]
+    done = subprocess.run(
+        [*runner, str(ROOT / script), "--help"], capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "PYTHONPATH": str(ROOT / "pyscripts")},
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) > 20

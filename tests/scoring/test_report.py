@@ -1,0 +1,366 @@
+"""Tables, intervals and tests from hand-made scores whose answers are known."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import report
+from sklearn.metrics import f1_score
+
+from ser.base.errors import SerError
+from ser.scoring import significance
+from ser.scoring.predictions import write_score
+from ser.scoring.reporting import paper_tables, read_paper, summary_tables
+from ser.scoring.results import Condition, collect
+
+CLASSES = ["angry", "happy", "neutral", "sad"]
+ONE_EACH = 10  # utterances of each class and speaker
+
+
+def write_run(
+    exp: Path, condition: str, run: str, errors: dict[str, int], test: str = "test", **options: object
+) -> Path:
+    """A run in which each speaker has, of each class, `errors[speaker]` of 10 utterances taken for the next class.
+
+    All rows and columns of the confusion matrix then have equal sums, so that weighted F1, UAR, accuracy and the F1 of
+    each class are all equal to the share of right answers.
+    """
+    utterances, speakers, reference, columns = [], [], [], []
+    for speaker, wrong in errors.items():
+        for number, name in enumerate(CLASSES):
+            for take in range(ONE_EACH):
+                utterances.append(f"{speaker}-{name}-{take}")
+                speakers.append(speaker)
+                reference.append(name)
+                columns.append((number + 1) % 4 if take < wrong else number)
+    folder = exp / condition / run
+    checkpoint = {"path": folder / "best.pt", "epoch": 3, "dev_weighted_f1": 0.25, "options": options}
+    write_score(folder, test, utterances, speakers, reference, np.eye(4)[columns], CLASSES, checkpoint)
+    return folder / f"score_{test}"
+
+
+def same(wrong: int, speakers: int = 4) -> dict[str, int]:
+    return {f"s{number:02d}": wrong for number in range(speakers)}
+
+
+@pytest.fixture
+def exp(tmp_path) -> Path:
+    """Clean training, random initialisation: No CP 60 ± 10 over seeds, N-CP 80 for all of them, N+SE-CP lacks a run."""
+    exp = tmp_path / "corpus" / "exp"
+    for seed, wrong in enumerate([5, 4, 3]):
+        for test in ("test", "test_snr0", "test_snr10"):
+            write_run(exp, "clean_none_random", f"seed{seed}", same(wrong), test)
+            write_run(exp, "clean_n-cp_random", f"seed{seed}", same(2), test)
+            if seed < 2:
+                write_run(exp, "clean_n+se-cp_random", f"seed{seed}", same(seed), test)
+    return exp
+
+
+def run_report(monkeypatch, *arguments) -> None:
+    monkeypatch.setattr(sys, "argv", ["report.py", *map(str, arguments)])
+    report.main()
+
+
+def test_printed_tables_are_exact(exp, monkeypatch, capsys):
+    run_report(monkeypatch, "--exp-dir", exp)
+    out = capsys.readouterr().out
+    table = """\
+Training data  Init          No CP        N-CP           N+SE-CP
+----------------------------------------------------------------
+Clean          random  60.0 ± 10.0  80.0 ± 0.0  95.0 (2/3 runs)*
+"""
+    assert out.startswith("corpus: mean ± standard deviation over seeds 0 1 2\n\nWeighted F1 (%), clean test\n" + table)
+    assert [line for line in out.splitlines() if line.startswith("Weighted F1")] == [
+        "Weighted F1 (%), clean test", "Weighted F1 (%), 10 dB test", "Weighted F1 (%), 0 dB test"
+    ]
+    for test in ("test", "test_snr10", "test_snr0"):
+        assert f"* clean_n+se-cp_random on {test} lacks seed2\n" in out
+
+
+def test_intervals_and_p_of_identical_speakers(exp):
+    found = collect(exp, "corpus").significance("test")
+    assert [condition.scheme for condition in found] == ["none", "n-cp"]  # the cell that lacks a run has none
+    none, ncp = found.values()
+    assert none.speakers == 4 and none.f1 == pytest.approx(60) and none.p is None and none.difference is None
+    assert none.f1_interval == pytest.approx((60, 60))
+    assert ncp.f1_interval == pytest.approx((80, 80))
+    assert ncp.difference == pytest.approx(20) and ncp.difference_interval == pytest.approx((20, 20))
+    assert ncp.p == 2 / 2**4  # of 16 exchanges only none and all give a difference of 20
+
+
+def test_written_files(exp, monkeypatch, tmp_path):
+    out = tmp_path / "out"
+    run_report(monkeypatch, "--exp-dir", exp, "--out", out)
+    rows = list(csv.DictReader((out / "summary.csv").open()))
+    assert len(rows) == 3 * 3 * 7
+    first = {key: rows[0][key] for key in ("test", "scheme", "measure", "mean", "standard_deviation", "runs")}
+    assert first == {
+        "test": "test", "scheme": "none", "measure": "weighted_f1", "mean": "60.0000", "standard_deviation": "10.0000",
+        "runs": "3",
+    }
+    partial = [row for row in rows if row["scheme"] == "n+se-cp"]
+    assert all((row["runs"], row["expected_runs"], row["standard_deviation"]) == ("2", "3", "") for row in partial)
+    runs = list(csv.DictReader((out / "runs.csv").open()))
+    assert len(runs) == 24 and runs[0]["checkpoint"] == "best.pt" and runs[0]["epoch"] == "3"
+    markdown = (out / "report.md").read_text()
+    assert "| Clean | random | 60.0 ± 10.0 | 80.0 ± 0.0 | 95.0 (2/3 runs)\\* |" in markdown
+    assert "| Clean | random | N-CP | 80.0 [80.0, 80.0] | +20.0 [+20.0, +20.0] | 0.125 |" in markdown
+    assert "| Clean | random | N+SE-CP | lacks runs | — | — |" in markdown
+    images = re.findall(r"\]\((.*\.png)\)", markdown)
+    assert len(images) == 4
+    for image in images:
+        assert (out / image).read_bytes().startswith(b"\x89PNG")
+    assert not list(out.glob(".*"))
+
+
+def test_equal_scores_give_equal_bytes(exp, monkeypatch, tmp_path):
+    for out in ("one", "two"):
+        run_report(monkeypatch, "--exp-dir", exp, "--out", tmp_path / out, "--paper-corpus", "cremad")
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert "paper.csv" in names and names == sorted(path.name for path in (tmp_path / "two").iterdir())
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_folds_are_averaged_within_a_seed_first(tmp_path):
+    # Seed 0: folds 50 and 90, mean 70; seed 1: folds 80 and 80, mean 80; so 75 ± 7.07, not the spread of four runs.
+    for fold, seed, wrong in [(1, 0, 5), (2, 0, 1), (1, 1, 2), (2, 1, 2)]:
+        write_run(tmp_path, "clean_none_random", f"fold{fold}/seed{seed}", {f"f{fold}": wrong})
+    results = collect(tmp_path, "corpus")
+    cell = results.cell(Condition("clean", "none", "random"), "test")
+    estimate = cell.estimate(lambda record: record["weighted_f1"])
+    assert estimate.mean == pytest.approx(75) and estimate.std == pytest.approx(50**0.5)
+    assert results.significance("test")[Condition("clean", "none", "random")].f1 == pytest.approx(75)
+    assert cell.confusion().sum() == 160
+
+
+def test_expected_runs_from_the_command_line(exp):
+    condition = Condition("clean", "none", "random")
+    estimate = collect(exp, "corpus", seeds=[0, 1, 2, 3]).cell(condition, "test").estimate(lambda r: r["accuracy"])
+    assert estimate.text() == "60.0 (3/4 runs)*"
+    results = collect(exp, "corpus", seeds=[1])
+    assert results.cell(condition, "test").estimate(lambda record: record["accuracy"]).text() == "60.0"
+    assert results.notes == ("left out because they were not asked for: seed0 seed2",)
+
+
+def test_run_without_score_is_missing_not_ignored(exp):
+    (exp / "clean_none_random/seed3").mkdir()  # training, not yet scored
+    notes = collect(exp, "corpus").notes
+    assert "* clean_none_random on test lacks seed3" in notes
+    assert "* clean_n-cp_random on test_snr0 lacks seed3" in notes
+
+
+def test_damaged_scores_are_all_named_with_the_remedy(exp):
+    one = exp / "clean_none_random/seed1/score_test/score.json"
+    one.write_text(one.read_text()[:-20])
+    other = exp / "clean_n-cp_random/seed0/score_test_snr10/predictions.tsv"
+    other.unlink()
+    with pytest.raises(SerError) as caught:
+        collect(exp, "ravdess")
+    message = str(caught.value)
+    assert message.startswith("2 of 24 scores cannot be used") and str(one) in message and str(other) in message
+    assert "--recipe ravdess --stage 4 --train-data clean --scheme none --init random --seeds 1" in message
+
+
+def test_runs_on_different_utterances_are_refused(exp):
+    folder = write_run(exp, "clean_n-cp_random", "seed1", same(2, speakers=3))
+    with pytest.raises(SerError, match=r"not tested on the same.* 40 entries.*'s03-angry-0 s03 angry'") as caught:
+        collect(exp, "corpus")
+    assert str(folder) in str(caught.value)
+
+
+def test_runs_trained_otherwise_are_pointed_out(tmp_path):
+    for scheme, rate in (("none", 0.001), ("n-cp", 0.01)):
+        write_run(tmp_path, f"clean_{scheme}_random", "seed0", same(2), scheme=scheme, learning_rate=rate, crop=400)
+    (note,) = collect(tmp_path, "corpus").notes
+    assert note.startswith("BEWARE: runs differ in learning_rate") and "'0.01' in" in note and "crop" not in note
+
+
+def test_folders_that_are_no_conditions(exp):
+    (exp / "results").mkdir()
+    (exp / "tmp_none_random/seed0").mkdir(parents=True)
+    notes = collect(exp, "corpus").notes
+    assert [note for note in notes if "results" in note or "tmp_none" in note] == [
+        f"left out because the name is no condition's (<train data>_<scheme>_<init>): {exp}/tmp_none_random"
+    ]
+
+
+def test_empty_and_mixed_experiments(tmp_path, exp):
+    with pytest.raises(SerError, match="no such folder"):
+        collect(tmp_path / "nowhere", "corpus")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SerError, match=r"empty: no scores.*stages 3 and 4"):
+        collect(tmp_path / "empty", "corpus")
+    write_run(exp, "clean_none_random", "fold1/seed0", same(1))
+    with pytest.raises(SerError, match="with folds and runs without"):
+        collect(exp, "corpus")
+    assert collect(exp, "corpus", folds=[]).folds == ()
+
+
+def test_condition_names():
+    assert Condition.parse("clean+noise_n+se-cp_xvector-vox_2") == Condition("clean+noise", "n+se-cp", "xvector-vox_2")
+    for name in ("clean_none", "clean_none_other", "noisy_none_random", "clean_cp_random", "results"):
+        assert Condition.parse(name) is None
+
+
+# ---- resampling
+
+
+def confusion(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 9, shape)
+
+
+def sklearn_f1(counts: np.ndarray) -> float:
+    pairs = [pair for pair, count in np.ndenumerate(counts) for _ in range(count)]
+    return f1_score(*zip(*pairs, strict=True), average="weighted")
+
+
+def test_bootstrap_equals_all_samples_of_three_speakers():
+    counts = confusion(0, 3, 3, 3)
+    found = significance.bootstrap_f1(counts)
+    assert found.shape == (significance.RESAMPLES,)
+    expected = [sklearn_f1(counts[list(drawn)].sum(axis=0)) for drawn in itertools.product(range(3), repeat=3)]
+    values, frequency = np.unique(np.round(expected, 9), return_counts=True)
+    seen, times = np.unique(np.round(found, 9), return_counts=True)
+    assert seen == pytest.approx(values)
+    assert times / len(found) == pytest.approx(frequency / 27, abs=0.015)  # 3 standard errors of the rarest
+
+
+def test_bootstrap_draws_the_same_speakers_for_what_is_stacked():
+    counts = confusion(1, 5, 4, 4)
+    found = significance.bootstrap_f1(np.stack([[counts, counts], [counts, 2 * counts]]))
+    assert found.shape == (significance.RESAMPLES, 2, 2)
+    assert np.ptp(found.reshape(len(found), 4), axis=1).max() < 1e-12
+
+
+def test_interval_of_one_good_and_one_bad_speaker(tmp_path):
+    # Both right (1/4), one of each (1/2), both wrong (1/4): the 95 % interval is the whole range.
+    write_run(tmp_path, "clean_none_random", "seed0", {"good": 0, "poor": 10})
+    found = collect(tmp_path, "corpus").significance("test")[Condition("clean", "none", "random")]
+    assert found.f1 == pytest.approx(50) and found.f1_interval == (0, 100)
+
+
+@pytest.mark.parametrize("speakers", [1, 5])
+def test_randomisation_equals_all_exchanges(speakers):
+    one, other = confusion(2, 2, speakers, 3, 3), confusion(3, 2, speakers, 3, 3)
+    other[..., 0] += one.sum(axis=-1) - other.sum(axis=-1)  # the same references for both
+    other = np.where(other < 0, 0, other)
+    differences = []
+    for exchanged in itertools.product([False, True], repeat=speakers):
+        pick = np.array(exchanged)[None, :, None, None]
+        a, b = np.where(pick, other, one).sum(axis=1), np.where(pick, one, other).sum(axis=1)
+        differences.append(np.mean([sklearn_f1(x) - sklearn_f1(y) for x, y in zip(a, b, strict=True)]))
+    extreme = sum(abs(difference) >= abs(differences[0]) - 1e-9 for difference in differences)
+    assert significance.randomisation_p(one, other) == extreme / 2**speakers
+
+
+def test_randomisation_of_many_speakers_approaches_the_exact_one(monkeypatch):
+    one = confusion(4, 1, 16, 3, 3)
+    other = np.concatenate([one[:, :10], one[:, 10:, :, ::-1]], axis=1)
+    sampled = significance.randomisation_p(one, other)
+    monkeypatch.setattr(significance, "_EXACT_SPEAKERS", 16)
+    assert sampled == pytest.approx(significance.randomisation_p(one, other), abs=0.02)
+
+
+def test_randomisation_of_equal_conditions_is_one():
+    counts = confusion(5, 3, 20, 4, 4)
+    assert significance.randomisation_p(counts, counts) == 1
+
+
+def test_large_numbers_of_speakers_go_in_blocks(monkeypatch):
+    counts = confusion(6, 6, 3, 3)
+    whole = significance.bootstrap_f1(counts)
+    monkeypatch.setattr(significance, "_BLOCK_ENTRIES", 60)
+    assert np.array_equal(whole, significance.bootstrap_f1(counts))
+
+
+# ---- the paper
+
+
+def test_paper_numbers_are_the_papers(shared):
+    text = (shared / "papers/copypaste.md").read_text()
+    for table in read_paper(report.PAPER)["tables"]:
+        after = text[text.index(f"\nTable {table['table']}: "):]
+        lines = list(itertools.takewhile(lambda line: "\t" in line, after.split("\n\n", 1)[1].splitlines()))
+        printed = re.findall(r"[+]?\d+\.\d+", "\n".join(lines))
+        ours = [value for row in table["rows"] for value in row["f1"].values()]
+        gains = [value for row in table["rows"] for value in row.get("improvement", {}).values()]
+        assert sorted(float(number) for number in printed if number[0] != "+") == sorted(ours)
+        assert sorted(float(number) for number in printed if number[0] == "+") == sorted(gains)
+        for row in table["rows"]:  # which row and column: the gains, within rounding
+            for scheme, gain in row.get("improvement", {}).items():
+                assert row["f1"][scheme] - row["f1"]["none"] == pytest.approx(gain, abs=0.011)
+                assert row["f1"][scheme] == max(row["f1"].values())
+
+
+def test_paper_tables_are_exact(exp):
+    for seed in range(3):
+        write_run(exp, "clean_none_xvector", f"seed{seed}", same(3))
+    tables, cells = paper_tables(read_paper(report.PAPER), {"cremad": collect(exp, "cremad")})
+    assert [table.title.split(":")[0] for table in tables] == [f"Table {number}" for number in (2, 3, 4, 5, 6)]
+    assert [list(row) for row in tables[0].rows[:4]] == [
+        ["Crema-D", "Clean", "ours", "60.00 ± 10.00", "—", "80.00 ± 0.00", "95.00 (2/3 runs)*"],
+        ["", "", "paper", "71.46", "71.80", "74.34 (+2.88)", "73.79"],
+        ["", "", "difference", "-11.46", "—", "+5.66", "+21.21*"],
+        ["Crema-D", "Clean+Noise", "ours", "—", "—", "—", "—"],
+    ]
+    assert [list(row) for row in tables[2].rows[:3]] == [
+        ["Sad", "ours", "70.00 ± 0.00", "—", "—", "—"],
+        ["", "paper", "20.48", "20.59", "21.11", "22.37"],
+        ["", "difference", "+49.52", "—", "—", "—"],
+    ]
+    found = [cell for cell in cells if (cell.table, cell.row, cell.condition.scheme) == (3, 3, "none")]
+    assert len(found) == 1 and found[0].paper == 77.86 and found[0].difference == pytest.approx(70 - 77.86)
+
+
+def test_best_scheme_shows_its_gain_when_all_runs_are_there(exp):
+    write_run(exp, "clean_n+se-cp_random", "seed2", same(2))  # 100, 90, 80
+    tables, _ = paper_tables(read_paper(report.PAPER), {"cremad": collect(exp, "cremad")})
+    assert list(tables[0].rows[0][3:]) == ["60.00 ± 10.00", "—", "80.00 ± 0.00", "90.00 ± 10.00 (+30.00)"]
+
+
+def test_overall_report(exp, monkeypatch, tmp_path, capsys):
+    iemocap = tmp_path / "iemocap/exp"
+    for fold in (1, 2):
+        write_run(iemocap, "clean_none_random", f"fold{fold}/seed0", {f"f{fold}": 4})
+    out = tmp_path / "out"
+    run_report(
+        monkeypatch, "--corpora", f"other={exp}", f"iemocap={iemocap}", "--out", out, "--seeds", "0", "--folds", "1 2"
+    )
+    printed = capsys.readouterr().out
+    assert re.search(r"IEMOCAP +Clean +ours +60\.00", printed) and re.search(r"other +Clean +ours +50\.00", printed)
+    rows = list(csv.DictReader((out / "overall.csv").open()))
+    [row] = [
+        row for row in rows
+        if (row["table"], row["corpus"], row["train_data"], row["scheme"]) == ("2", "iemocap", "clean", "none")
+    ]
+    assert (row["row"], row["ours"], row["paper"], row["difference"]) == ("5", "60.0000", "43.0300", "16.9700")
+    assert (out / "overall.png").stat().st_size > 10_000 and "Table 6" in (out / "overall.md").read_text()
+
+
+def test_wrong_command_lines(exp, monkeypatch, capsys):
+    for arguments in (["--seeds", "0,1"], ["--paper-corpus", "emodb"], ["--corpora", "nowhere"]):
+        with pytest.raises(SystemExit):
+            run_report(monkeypatch, "--exp-dir", exp, *arguments)
+    assert "expected whole numbers" in capsys.readouterr().err
+    with pytest.raises(SerError, match="names a corpus twice"):
+        run_report(monkeypatch, "--corpora", f"a={exp}", f"a={exp}")
+
+
+def test_damaged_paper_file_is_named(tmp_path):
+    whole = json.loads(report.PAPER.read_text())
+    del whole["tables"][0]["rows"][0]["f1"]["n-cp"]
+    (tmp_path / "paper.json").write_text(json.dumps(whole))
+    with pytest.raises(SerError, match=r"paper\.json: not the paper's tables .*table 2 row 1"):
+        read_paper(tmp_path / "paper.json")
+
+
+def test_schemes_without_any_run_have_no_column(exp):
+    assert list(summary_tables(collect(exp, "corpus"))[0].header[2:]) == ["No CP", "N-CP", "N+SE-CP"]

@@ -1,0 +1,104 @@
+"""`score.py`: whole utterances, nothing missing, nothing that does not fit."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import score as program
+import torch
+from tiny_data import SMALL, make_data
+
+from ser.base.errors import SerError
+from ser.data.labels import Labels
+from ser.scoring.predictions import read_score
+from ser.training.checkpoint import FINISHED
+from ser.training.options import TrainOptions
+from ser.training.trainer import Trainer
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A folder with train, dev and a finished run."""
+    folder = tmp_path_factory.mktemp("score")
+    train, dev = make_data(folder / "train", 32, 1), make_data(folder / "dev", 16, 2)
+    options = TrainOptions(**{**SMALL, "epochs": 1, "precise_bn": 1})
+    Trainer([str(train)], str(dev), folder / "run", options, "none", 0, torch.device("cpu")).run()
+    return folder
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained / "run", tmp_path / "run"))
+
+
+@pytest.fixture
+def score(trained: Path, run: Path, monkeypatch, capsys) -> Callable[..., str]:
+    """Score the run on a test set, by default dev; what that prints. In this process: imports take longer than it."""
+
+    def score(*options: str, test: Path = trained / "dev") -> str:
+        words = ["score.py", "--run", str(run), "--device", "cpu", "--tests", f"test={test}", *options]
+        monkeypatch.setattr(sys, "argv", words)
+        program.main()
+        return capsys.readouterr().out
+
+    return score
+
+
+def test_writes_predictions_of_every_utterance(trained: Path, run: Path, score) -> None:
+    assert "test: weighted F1" in score()
+    written = read_score(run / "score_test")
+    utterances = [line.split()[0] for line in (trained / "dev" / "utt2emo").read_text().splitlines()]
+    assert list(written.predictions.utterances) == utterances
+    truth = Labels.read([trained / "dev"], utterances)
+    assert list(written.predictions.reference) == [truth.classes[index] for index in truth.indices]
+    assert written.record["checkpoint"]["options"]["scheme"] == "none"
+    assert np.allclose(written.predictions.posteriors.sum(1), 1, atol=1e-5)
+    before = (run / "score_test" / "score.json").stat().st_mtime_ns
+    assert "up to date" in score()
+    assert (run / "score_test" / "score.json").stat().st_mtime_ns == before
+
+
+def test_a_continued_training_is_scored_as_what_it_became(trained: Path, run: Path, score) -> None:
+    """Whether or not a later epoch was better, the score is of a training of two epochs."""
+    score()
+    assert read_score(run / "score_test").record["checkpoint"]["options"]["epochs"] == 1
+    options = TrainOptions(**{**SMALL, "epochs": 2, "precise_bn": 1})
+    Trainer([str(trained / "train")], str(trained / "dev"), run, options, "none", 0, torch.device("cpu")).run()
+    score()
+    assert read_score(run / "score_test").record["checkpoint"]["options"]["epochs"] == 2
+
+
+def test_a_missing_utterance_is_an_error(trained: Path, run: Path, tmp_path: Path, score) -> None:
+    test = Path(shutil.copytree(trained / "dev", tmp_path / "dev"))
+    for name in ("feats.scp", "utt2num_frames"):
+        lines = (test / name).read_text().splitlines(keepends=True)
+        (test / name).write_text("".join(lines[:-1]))
+    lost = lines[-1].split()[0]
+    with pytest.raises(SerError, match=lost):
+        score(test=test)
+    assert not (run / "score_test" / "score.json").exists()
+
+
+def test_an_unfinished_training_is_not_scored_by_mistake(trained: Path, run: Path, score) -> None:
+    (run / FINISHED).unlink()
+    with pytest.raises(SerError, match="has not finished"):
+        score()
+    score("--allow-unfinished")
+
+
+def test_another_front_end_is_refused(trained: Path, run: Path, tmp_path: Path, score) -> None:
+    test = Path(shutil.copytree(trained / "dev", tmp_path / "dev"))
+    (test / "conf" / "cmn.conf").write_text("--cmn=none\n")
+    with pytest.raises(SerError, match="made with other options"):
+        score(test=test)
+
+
+def test_a_truncated_checkpoint_is_named(trained: Path, run: Path, shell) -> None:
+    (run / "best.pt").write_bytes((run / "best.pt").read_bytes()[:3000])
+    done = shell(f"pyscripts/score.py --run {run} --device cpu --tests test={trained}/dev", ok=False)
+    assert "best.pt: truncated, damaged or not a checkpoint" in done.stderr

@@ -1,0 +1,325 @@
+"""Training as a user relies on it: it learns, it resumes exactly, it refuses what it cannot use."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from tiny_data import EMOTIONS, SMALL, make_data
+
+from ser.base.errors import SerError
+from ser.data.labels import Labels
+from ser.features.packed import pack
+from ser.features.store import FeatureStore
+from ser.nets.resnet import AngularMargin, ResNet34
+from ser.training.checkpoint import load_checkpoint, load_model, save_checkpoint, transfer
+from ser.training.device import set_up_device
+from ser.training.evaluation import log_posteriors
+from ser.training.options import TrainOptions
+from ser.training.trainer import Trainer
+
+ROOT = Path(__file__).resolve().parents[2]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("data")
+    return make_data(folder / "train", 64, 1), make_data(folder / "dev", 24, 2)
+
+
+def trainer(data, out: Path, scheme: str = "n+se-cp", seed: int = 0, init: str | None = None, **changes) -> Trainer:
+    options = TrainOptions(**{**SMALL, **changes})
+    return Trainer([str(data[0])], str(data[1]), out, options, scheme, seed, CPU, init)
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(path)["model"]
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory) -> Path:
+    """A run that was never interrupted."""
+    out = tmp_path_factory.mktemp("exp") / "whole"
+    torch.set_num_threads(1)
+    trainer(data, out).run()
+    return out
+
+
+def test_learns_and_says_what_it_did(data, trained: Path, capsys) -> None:
+    model, checkpoint = load_model(trained / "best.pt", CPU)
+    dev = FeatureStore.load([data[1]], CPU)
+    labels = Labels.read([data[1]], dev.utterances, checkpoint["classes"])
+    hypothesis = log_posteriors(model, dev).argmax(1)
+    assert (hypothesis == labels.indices).mean() > 0.6
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    assert config["scheme"] == "n+se-cp" and config["seed"] == 0 and config["classes"] == list(EMOTIONS)
+    assert config["precision"] == "fp32" and config["packages"]["torch"].startswith("2.")
+    assert config["git_revision"]
+    assert list((trained / "tensorboard").glob("events*"))
+    trainer(data, trained).run()
+    assert "up to date" in capsys.readouterr().out
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(data, trained: Path, tmp_path: Path) -> None:
+    for name, seed in (("again", 0), ("other", 1)):
+        trainer(data, tmp_path / name, seed=seed).run()
+        assert same(weights(tmp_path / name / "last.pt"), weights(trained / "last.pt")) is (seed == 0)
+
+
+def test_longer_training_continues_a_shorter_one(data, trained: Path, tmp_path: Path) -> None:
+    trainer(data, tmp_path, epochs=2).run()
+    trainer(data, tmp_path, epochs=6).run()
+    for name in ("best.pt", "last.pt"):
+        assert same(weights(tmp_path / name), weights(trained / name))
+
+
+def test_killed_and_resumed_is_never_interrupted(data, tmp_path: Path) -> None:
+    """kill -9 at two different moments, then the same command: the same best.pt and last.pt, bit for bit."""
+    config = tmp_path / "train.yaml"
+    config.write_text(yaml.safe_dump({**SMALL, "epochs": 5}))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "pyscripts"), "OMP_NUM_THREADS": "1"}
+
+    def command(out: Path) -> list[str]:
+        return [sys.executable, str(ROOT / "pyscripts" / "train.py"), "--train", str(data[0]), "--dev", str(data[1]),
+                "--scheme", "n+se-cp", "--config", str(config), "--device", "cpu", "--out", str(out)]
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    trainer(data, whole, epochs=5).run()
+    for epochs_before_kill, delay in ((1, 0.0), (3, 0.2)):
+        with subprocess.Popen(command(killed), env=environment, stdout=subprocess.PIPE, text=True) as process:
+            for line in process.stdout:
+                if line.startswith(f"epoch {epochs_before_kill}/"):
+                    break
+            time.sleep(delay)
+            process.send_signal(signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL
+    done = subprocess.run(command(killed), env=environment, check=True, capture_output=True, text=True)
+    assert "resuming after epoch" in done.stdout
+    for name in ("best.pt", "last.pt"):
+        assert same(weights(whole / name), weights(killed / name))
+        assert load_checkpoint(whole / name)["epoch"] == load_checkpoint(killed / name)["epoch"]
+    assert not list(killed.glob("*.tmp"))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_stopped_within_an_epoch_is_never_interrupted(data, trained, tmp_path, monkeypatch, capsys, packed) -> None:
+    """SIGTERM in the middle of epochs; on a memory-mapped set too, which is the same features and so the same run."""
+    if packed:
+        pack([data[0]], tmp_path / "packed", "float32")
+        data = (tmp_path / "packed", data[1])
+    step, steps = Trainer._step, itertools.count(1)
+
+    def stopping(self, plan, rate):
+        if next(steps) in (2, 7):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, plan, rate)
+
+    monkeypatch.setattr(Trainer, "_step", stopping)
+    for where in ("in epoch 1, after 2 of 4 batches", "in epoch 2, after 3 of 4 batches"):
+        with pytest.raises(SystemExit) as stopped:
+            trainer(data, tmp_path / "run").run()
+        assert stopped.value.code == 128 + signal.SIGTERM
+        assert where in capsys.readouterr().out
+    trainer(data, tmp_path / "run").run()
+    assert "resuming after epoch 1 and 3 batches" in capsys.readouterr().out
+    for name in ("best.pt", "last.pt"):
+        assert same(weights(tmp_path / "run" / name), weights(trained / name))
+
+
+def test_patience_and_no_epoch_at_all(data, tmp_path: Path, capsys) -> None:
+    trainer(data, tmp_path / "patient", epochs=9, patience=2, learning_rate=1e-12).run()
+    assert load_checkpoint(tmp_path / "patient" / "last.pt")["epoch"] == 3
+    assert "no better epoch in 2" in capsys.readouterr().out
+    trainer(data, tmp_path / "none", epochs=0).run()
+    assert load_checkpoint(tmp_path / "none" / "best.pt")["epoch"] == 0
+    trainer(data, tmp_path / "none", epochs=0).run()
+    assert "up to date" in capsys.readouterr().out
+
+
+def test_speakers_are_classes_too(data, tmp_path: Path, capsys) -> None:
+    """With what speaker recipes set: angular margin, chunks of random length, a schedule, the loss on dev."""
+    options = TrainOptions(**{
+        **SMALL, "epochs": 3, "loss": "aam", "min_crop": 15, "short_utt": "repeat", "schedule": "cosine",
+        "warmup_epochs": 0.5, "select": "loss", "window": 32, "batch_size": 8,
+    })  # fmt: skip
+    pack([data[0]], tmp_path / "packed", "float16")
+    Trainer([str(tmp_path / "packed")], str(data[0]), tmp_path / "run", options, "none", 0, CPU, table="utt2spk").run()
+    losses = [float(loss) for loss in re.findall(r"dev loss (\S+),", capsys.readouterr().out)]
+    model, checkpoint = load_model(tmp_path / "run" / "best.pt", CPU)
+    assert checkpoint["classes"] == ["s10", "s11", "s12", "s13"]
+    assert checkpoint["epoch"] == 1 + int(np.argmin(losses))
+    assert model.angular == (0.2, 30) and model.classifier.weight.shape == (4, 400)
+    target = ResNet34(3)
+    transfer(target, tmp_path / "run", checkpoint["front_end"])
+    assert torch.equal(target.embedding.weight, model.embedding.weight)
+
+
+def test_learning_rates() -> None:
+    def rates(**changes) -> list[float]:
+        options = TrainOptions(**{**SMALL, "learning_rate": 1.0, "epochs": 10, **changes})
+        return [options.rate(epoch) for epoch in (0.5, 1, 2, 6, 10)]
+
+    assert rates() == [1, 1, 1, 1, 1]
+    assert rates(warmup_epochs=2) == [0.25, 0.5, 1, 1, 1]
+    assert rates(schedule="step", step_epochs=2, step_factor=0.5) == [1, 1, 0.5, 0.125, 1 / 32]
+    assert rates(schedule="cosine", warmup_epochs=2) == pytest.approx([0.25, 0.5, 1, 0.5, 0])
+
+
+def test_angular_margin_is_the_formula() -> None:
+    """Against cos(θ + m) itself, in float64, up to where θ + m passes half a turn; no margin without labels."""
+    torch.manual_seed(0)
+    layer = AngularMargin(8, 5, margin=0.3, scale=10.0)
+    x, labels = torch.randn(64, 8), torch.randint(0, 5, (64,))
+    a, b = x.double().numpy(), layer.weight.detach().double().numpy()
+    cosines = (a / np.linalg.norm(a, axis=1, keepdims=True)) @ (b / np.linalg.norm(b, axis=1, keepdims=True)).T
+    assert layer(x).detach().numpy() == pytest.approx(10 * cosines, abs=1e-4)
+    rows = np.arange(64)
+    angles = np.arccos(cosines[rows, labels])
+    expected = cosines.copy()
+    straight = cosines[rows, labels] - 0.3 * np.sin(0.3)
+    expected[rows, labels] = np.where(angles + 0.3 < np.pi, np.cos(angles + 0.3), straight)
+    assert layer(x, labels).detach().numpy() == pytest.approx(10 * expected, abs=1e-4)
+
+
+def test_other_options_train_again(data, trained: Path, tmp_path: Path, capsys) -> None:
+    trainer(data, tmp_path, epochs=1).run()
+    score = tmp_path / "score_test" / "score.json"
+    score.parent.mkdir()
+    score.write_text("{}")
+    trainer(data, tmp_path, epochs=1, learning_rate=0.01).run()
+    assert "other data or options" in capsys.readouterr().out
+    assert not score.exists()  # it was the other training's
+    assert load_checkpoint(tmp_path / "last.pt")["optimiser"]["param_groups"][0]["lr"] == 0.01
+
+
+@pytest.mark.parametrize("name", ["last.pt", "best.pt"])
+def test_truncated_checkpoint_is_named(data, trained: Path, tmp_path: Path, name: str) -> None:
+    for file in ("best.pt", "last.pt"):
+        content = (trained / file).read_bytes()
+        (tmp_path / file).write_bytes(content[:5000] if file == name else content)
+    with pytest.raises(SerError, match=rf"{name}: truncated, damaged or not a checkpoint.*delete .* and train again"):
+        trainer(data, tmp_path, epochs=7).run()
+    if name == "best.pt":
+        with pytest.raises(SerError, match="truncated"):
+            load_model(tmp_path / name, CPU)
+
+
+def test_a_pickle_is_never_executed(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self):
+            return (os.system, (f"touch {tmp_path}/executed",))
+
+    torch.save({"model": Evil()}, tmp_path / "best.pt")
+    with pytest.raises(SerError, match=r"best\.pt"):
+        load_checkpoint(tmp_path / "best.pt")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_the_same_features_made_again_train_nothing_again(data, trained: Path, tmp_path: Path, capsys) -> None:
+    copies = [Path(shutil.copytree(folder, tmp_path / folder.name)) for folder in data]
+    for copy in copies:
+        index = copy / "feats.scp"
+        index.write_text(index.read_text().replace(str(data[0].parent), str(tmp_path)))
+    shutil.copytree(trained, tmp_path / "run")
+    before = (tmp_path / "run" / "best.pt").stat().st_mtime_ns
+    trainer(copies, tmp_path / "run").run()
+    printed = capsys.readouterr().out
+    assert "resuming after epoch 6" in printed and "epoch 1/" not in printed
+    assert (tmp_path / "run" / "best.pt").stat().st_mtime_ns == before
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
+    def no_space(self, data) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", no_space)
+    with pytest.raises(OSError, match=r"No space left.*last\.pt"):
+        save_checkpoint(tmp_path / "last.pt", {"model": {}})
+    assert not os.listdir(tmp_path)
+
+
+def test_a_class_absent_from_train(data, tmp_path: Path) -> None:
+    three = make_data(tmp_path / "train", 24, 3, EMOTIONS[:3])
+    with pytest.raises(SerError, match="dev/utt2emo: sad is absent from the training data"):
+        trainer((three, data[1]), tmp_path / "out").run()
+    assert not (tmp_path / "out" / "best.pt").exists()
+
+
+def test_an_utterance_without_label(data, tmp_path: Path) -> None:
+    train = make_data(tmp_path / "train", 24, 4)
+    lines = (train / "utt2emo").read_text().splitlines()
+    (train / "utt2emo").write_text("\n".join(lines[1:]) + "\n")
+    with pytest.raises(SerError, match=f"no label for {lines[0].split()[0]}"):
+        trainer((train, data[1]), tmp_path / "out").run()
+
+
+def test_transfer_takes_all_weights_but_the_last_layers(data, trained: Path) -> None:
+    front_end = load_checkpoint(trained / "best.pt")["front_end"]
+    torch.manual_seed(5)
+    model = ResNet34(7)
+    fresh = {name: value.clone() for name, value in model.state_dict().items()}
+    transfer(model, trained, front_end)
+    donor = weights(trained / "best.pt")
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, (fresh if name.startswith("classifier.") else donor)[name])
+    with pytest.raises(SerError, match="another front end"):
+        transfer(model, trained, "--sample-frequency=16000")
+
+
+def test_transfer_trains_every_layer(data, trained: Path, tmp_path: Path) -> None:
+    trainer(data, tmp_path, init=str(trained), epochs=1).run()
+    donor, tuned = weights(trained / "best.pt"), weights(tmp_path / "last.pt")
+    assert all(not torch.equal(donor[name], tuned[name]) for name in donor if name.endswith("weight"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs: many\n", r"epochs: 'many' is not of type int"),
+        ("epoch: 3\n", r"unknown option 'epoch'"),
+        ("epochs: [1\n", "not valid YAML"),
+        ("- 3\n", "expected lines"),
+        ("learning_rate: .nan\n", "not a number from 0"),
+        ("precision: fp8\n", "none of auto, fp32, bf16"),
+        ("short_utt: crop\n", "none of pad, repeat"),
+    ],
+)
+def test_options_are_checked(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text(text)
+    with pytest.raises(SerError, match=message):
+        TrainOptions.read([ROOT / "conf" / "train.yaml", path], {})
+
+
+def test_no_gpu_is_said(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert set_up_device("auto").type == "cpu"
+    with pytest.raises(SerError, match="sees no GPU"):
+        set_up_device("cuda")
+
+
+def test_scores_do_not_depend_on_batching(data, trained: Path) -> None:
+    model, _ = load_model(trained / "best.pt", CPU)
+    store = FeatureStore.load([data[1]], CPU)
+    together = log_posteriors(model, store)
+    with torch.no_grad():
+        for index in range(len(store.utterances)):
+            alone = model(*store.whole(np.array([index]))).log_softmax(1)
+            assert np.allclose(alone[0].numpy(), together[index], atol=1e-4)
