@@ -85,7 +85,7 @@ train_threads=
 commands=
 
 . "$(dirname "${BASH_SOURCE[0]}")/path.sh"
-. "$SER_ROOT/utils/parse_options.sh"
+. "$SER_ROOT/utils/old_parse_options.sh"
 . "$SER_ROOT/cmd.sh"
 . "$SER_ROOT/local/common.sh"
 

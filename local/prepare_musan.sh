@@ -22,7 +22,7 @@ test_share=0.2
 download=true
 
 . "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
-. "$SER_ROOT/utils/parse_options.sh"
+. "$SER_ROOT/utils/old_parse_options.sh"
 
 if [ $# -ne 2 ]; then
   echo "Usage: local/prepare_musan.sh [options] <musan-dir> <out-dir> (--help explains)" >&2

@@ -47,7 +47,7 @@ stage=0
 stop_stage=5
 
 . "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
-. "$SER_ROOT/utils/parse_options.sh"
+. "$SER_ROOT/utils/old_parse_options.sh"
 . "$SER_ROOT/cmd.sh"
 . "$SER_ROOT/local/common.sh"
 

@@ -33,7 +33,7 @@ write_wav=
 mfcc_config=
 
 . "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
-. "$SER_ROOT/utils/parse_options.sh"
+. "$SER_ROOT/utils/old_parse_options.sh"
 
 if [ $# -ne 3 ]; then
   echo "Usage: steps/augment_data_dir.sh [options] <data> <noise-list> <out-data> (--help explains)" >&2

@@ -22,7 +22,7 @@ vad_config=
 max_drop=0.01
 
 . "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
-. "$SER_ROOT/utils/parse_options.sh"
+. "$SER_ROOT/utils/old_parse_options.sh"
 . "$SER_ROOT/steps/feature_jobs.sh"
 
 if [ $# -lt 1 ] || [ $# -gt 3 ]; then

@@ -28,7 +28,7 @@ num_threads=${OMP_NUM_THREADS:-1}
 max_drop=0.01
 
 . "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
-. "$SER_ROOT/utils/parse_options.sh"
+. "$SER_ROOT/utils/old_parse_options.sh"
 . "$SER_ROOT/steps/feature_jobs.sh"
 
 if [ $# -lt 3 ] || [ $# -gt 5 ]; then

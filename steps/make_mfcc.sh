@@ -40,7 +40,7 @@ compress=false
 seed=0
 
 . "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
-. "$SER_ROOT/utils/parse_options.sh"
+. "$SER_ROOT/utils/old_parse_options.sh"
 . "$SER_ROOT/steps/feature_jobs.sh"
 
 read -ra listed <<< "$copies"

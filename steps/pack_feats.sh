@@ -19,7 +19,7 @@ dtype=float16
 cmd=run.py
 
 . "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
-. "$SER_ROOT/utils/parse_options.sh"
+. "$SER_ROOT/utils/old_parse_options.sh"
 
 for argument in "$@"; do
   case $argument in --*) echo "pack_feats.sh: error: options such as $argument come first (--help explains)" >&2; exit 1 ;; esac

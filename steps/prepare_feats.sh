@@ -30,7 +30,7 @@ max_drop=0.01
 compress=false
 
 . "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
-. "$SER_ROOT/utils/parse_options.sh"
+. "$SER_ROOT/utils/old_parse_options.sh"
 . "$SER_ROOT/steps/feature_jobs.sh"
 
 read -ra listed <<< "$copies"

@@ -25,7 +25,7 @@ port=
 master=
 
 . "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
-. "$SER_ROOT/utils/parse_options.sh"
+. "$SER_ROOT/utils/old_parse_options.sh"
 
 die() { echo "launch.sh: error: $*" >&2; exit 1; }
 [ $# -gt 0 ] || die "name a program (--help explains)"

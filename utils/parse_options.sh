@@ -1,142 +1,99 @@
 # shellcheck shell=bash
-# Option parsing shared by the shell scripts here; source it after giving every option its default:
+# Option parsing of the shell scripts here. A script sources this and states its options once, as a list from which its
+# checks, its defaults and its --help come:
 #
-#     nj=4
-#     write_wav=false
-#     . "$SER_ROOT/utils/parse_options.sh"
+#     parse_options "$@" << 'END'
+#     --nj=4 N+                      number of jobs
+#     --snr='10 5 0' DBs             signal-to-noise ratios, of which
+#                                    each recording gets one
+#     --write-wav=false BOOL         also write the mixes
+#     END
 #
-# `--write-wav true` or `--write-wav=true` then sets write_wav. Options end at the first argument that is none, or
-# at `--`; what follows stays in "$@". An option whose default is true or false takes nothing else. `--help` prints
-# the header comment of the script, and of the script that sources it if that is another one. `--config FILE` reads
-# lines `name=value` or `--name=value` (quotes and # comments allowed, nothing expanded), which the command line
-# overrides; a script with a variable `config` of its own keeps that meaning instead.
+# A line is `--name=default VALUE description`, the default in single quotes where it has blanks; lines that begin with
+# a blank go on describing. `# Title` begins a group. VALUE says what is taken: BOOL true or false, N a whole number
+# from 0, N+ one from 1, a|b|c one of these, anything else any text. A line `--*` allows options that are not listed.
+#
+# Afterwards ${opt[snr]} is an option's value, "${args[@]}" is what follows the options (they end at the first word that
+# is none, or at `--`), and "${others[@]}" are the options that are not listed, each with its value.
 
-# Which variables are options is read from the text of the calling scripts, up to the line where each hands over: a
-# variable that merely exists, out of the environment, is then never taken for one, and an option which the
-# environment happens to export is still one. Bash itself cannot tell: an assignment to a variable that came
-# from the environment leaves it exported.
-_po_list_options() {
-  local _po_i
-  for ((_po_i = ${#BASH_SOURCE[@]} - 1; _po_i >= 3; _po_i--)); do
-    if [[ ! -f ${BASH_SOURCE[_po_i]} ]]; then
-      [[ ${BASH_SOURCE[_po_i]} == */* ]] || continue # `bash -c`, an interactive shell: no text to read
-      echo "parse_options.sh: cannot find ${BASH_SOURCE[_po_i]}; a script must source this before any cd" >&2
-      exit 1
-    fi
-    awk -v last="${BASH_LINENO[_po_i - 1]}" '
-      NR > last { exit }
-      /^[ \t]*#/ { next }
-      {
-        count = split($0, piece, ";")
-        for (i = 1; i <= count; i++)
-          if (match(piece[i], /^[ \t]*[a-z][a-z0-9_]*=/)) {
-            name = substr(piece[i], 1, RLENGTH - 1)
-            sub(/^[ \t]*/, "", name)
-            print name
-          }
-      }' "${BASH_SOURCE[_po_i]}"
-  done
+declare -A opt=()
+declare -a args=() others=()
+# Of the list: names in order, what each takes, and the text of --help.
+declare -A _po_takes=()
+_po_help='' _po_any=false
+
+die() { echo "$(basename "$0"): error: $*" >&2; exit 1; }
+
+# usage: print the header comment of the script that runs, then its options.
+usage() {
+  awk 'NR == 1 && /^#!/ { next } /^# shellcheck / { next } !/^#/ { exit } { sub(/^# ?/, ""); print }' "$0"
+  [ -z "$_po_help" ] || printf '\nOptions\n%s' "$_po_help"
 }
 
-_po_usage() {
-  local _po_i _po_seen=:
-  for ((_po_i = ${#BASH_SOURCE[@]} - 1; _po_i >= 2; _po_i--)); do
-    local _po_file=${BASH_SOURCE[_po_i]}
-    [[ -f $_po_file && ! $_po_file -ef ${BASH_SOURCE[0]} && $_po_seen != *":$_po_file:"* ]] || continue
-    [[ $_po_seen == : ]] || echo
-    _po_seen+="$_po_file:"
-    awk 'NR == 1 && /^#!/ { next }
-         /^# shellcheck / { next }
-         !/^#/ { exit }
-         { sub(/^# ?/, ""); print }' "$_po_file"
-  done
-}
-
-_po_die() {
-  _po_usage >&2
-  echo >&2
-  echo "$(basename "$0"): error: $*" >&2
-  exit 1
-}
-
-# _po_set <where it was found> <option name without dashes> <value>
-_po_set() {
-  local _po_name=${2//-/_}
-  [[ $2 =~ ^[a-z][a-z0-9-]*$ && $_po_options == *$'\n'"$_po_name"$'\n'* && -v $_po_name ]] ||
-    _po_die "$1unknown option --$2"
-  # The default decides, not what an earlier occurrence of the option made of it: both are true or false.
-  if [[ ${!_po_name} == true || ${!_po_name} == false ]] && [[ $3 != true && $3 != false ]]; then
-    _po_die "$1--$2 takes true or false, not '$3'"
-  fi
-  printf -v "$_po_name" '%s' "$3"
-}
-
-_po_read_config() {
-  [[ -r $1 && ! -d $1 ]] || _po_die "--config $1: no such file"
-  local _po_line _po_number=0 _po_value _po_form='^(--)?([a-z][a-z0-9_-]*)=(.*)$'
-  while IFS= read -r _po_line || [[ -n $_po_line ]]; do
-    _po_number=$((_po_number + 1))
-    _po_line=${_po_line%$'\r'}
-    _po_line=${_po_line#"${_po_line%%[![:space:]]*}"}
-    [[ -z $_po_line || $_po_line == \#* ]] && continue
-    [[ $_po_line =~ $_po_form ]] || _po_die "$1:$_po_number: expected name=value, found '$_po_line'"
-    local _po_option=${BASH_REMATCH[2]//_/-}
-    _po_value=${BASH_REMATCH[3]}
-    if [[ $_po_value =~ ^\"([^\"]*)\"[[:space:]]*(#.*)?$ || $_po_value =~ ^\'([^\']*)\'[[:space:]]*(#.*)?$ ]]; then
-      _po_value=${BASH_REMATCH[1]}
-    else
-      _po_value=${_po_value%%[[:space:]]#*}
-      _po_value=${_po_value%"${_po_value##*[![:space:]]}"}
-      [[ $_po_value != *[\"\']* ]] || _po_die "$1:$_po_number: unbalanced quotes"
-    fi
-    [[ $_po_value != *[\$\`]* ]] || _po_die "$1:$_po_number: nothing is expanded here; write the value itself"
-    _po_set "$1:$_po_number: " "$_po_option" "$_po_value"
-  done <"$1"
-}
-
-# Sets the options and leaves the number of arguments that they took in _po_taken.
-_po_parse() {
-  local _po_options _po_option _po_value _po_i _po_given=() _po_configs=()
-  _po_options=$(_po_list_options) || exit 1
-  _po_options=$'\n'$_po_options$'\n'
-  _po_taken=0
-  while (($# > 0)); do
+parse_options() {
+  local name value
+  _po_read_list
+  while [ $# -gt 0 ]; do
     case $1 in
-      --help | -h) _po_usage; exit 0 ;;
-      --) _po_taken=$((_po_taken + 1)); break ;;
-      --*=*) _po_option=${1%%=*} _po_value=${1#*=}; _po_taken=$((_po_taken + 1)); shift ;;
+      --help | -h) usage; exit 0 ;;
+      --list-options) printf '%s\n' "${!_po_takes[@]}"; exit 0 ;; # for a script that hands options on to this one
+      --) shift; break ;;
+      --*=*) name=${1%%=*} value=${1#*=}; shift ;;
       --*)
-        _po_option=$1
-        if (($# < 2)); then
-          [[ $_po_options == *$'\n'"$(tr - _ <<<"${1#--}")"$'\n'* || $1 == --config ]] ||
-            _po_die "unknown option $1"
-          _po_die "$1 needs a value"
-        fi
-        _po_value=$2
-        if [[ $2 =~ ^--[a-z][a-z0-9-]*$ && $_po_options == *$'\n'"$(tr - _ <<<"${2#--}")"$'\n'* ]]; then
-          _po_die "$1 needs a value, not the option $2"
-        fi
-        _po_taken=$((_po_taken + 2))
+        name=$1
+        [[ -v _po_takes[${name#--}] || $_po_any = true ]] || _po_die "unknown option $name"
+        [ $# -gt 1 ] || _po_die "$name needs a value"
+        if [[ $2 = --* && -v _po_takes[${2#--}] ]]; then _po_die "$name needs a value, not the option $2"; fi
+        value=$2
         shift 2
         ;;
       -[a-zA-Z]*) _po_die "unknown option $1" ;;
       *) break ;;
     esac
-    if [[ $_po_option == --config && $_po_options != *$'\nconfig\n'* ]]; then
-      _po_configs+=("$_po_value")
+    if [[ -v _po_takes[${name#--}] ]]; then
+      opt[${name#--}]=$value
+    elif [ "$_po_any" = true ]; then
+      others+=("$name" "$value")
     else
-      _po_given+=("${_po_option#--}" "$_po_value")
+      _po_die "unknown option $name"
     fi
   done
-  for ((_po_i = 0; _po_i < ${#_po_configs[@]}; _po_i++)); do
-    _po_read_config "${_po_configs[_po_i]}"
-  done
-  for ((_po_i = 0; _po_i < ${#_po_given[@]}; _po_i += 2)); do
-    _po_set "" "${_po_given[_po_i]}" "${_po_given[_po_i + 1]}"
+  # shellcheck disable=SC2034 # the caller reads them
+  args=("$@")
+  for name in "${!_po_takes[@]}"; do _po_check "$name" "${opt[$name]}"; done
+}
+
+_po_die() { echo "$(basename "$0"): error: $* (--help lists the options)" >&2; exit 1; }
+
+# _po_read_list: read the list of options from standard input.
+_po_read_list() {
+  local line name default takes text form="^--([a-z0-9-]+)=('[^']*'|[^ ']*) +([^ ]+) +(.*)$"
+  while IFS= read -r line; do
+    if [[ $line =~ $form ]]; then
+      name=${BASH_REMATCH[1]} default=${BASH_REMATCH[2]#\'} takes=${BASH_REMATCH[3]} text=${BASH_REMATCH[4]}
+      default=${default%\'}
+      _po_takes[$name]=$takes opt[$name]=$default
+      [ -z "$default" ] || text+=" (default: $default)"
+      [ "$takes" != BOOL ] || takes='true|false'
+      printf -v line '  %-26s %s' "--$name ${takes%+}" "$text"
+    elif [ "$line" = '--*' ]; then
+      _po_any=true
+      continue
+    elif [[ $line = '# '* ]]; then
+      line="${line#\# }"
+    else
+      printf -v line '  %-26s %s' '' "${line#"${line%%[! ]*}"}"
+    fi
+    _po_help+=$line$'\n'
   done
 }
 
-_po_parse "$@"
-shift "$_po_taken"
-unset _po_taken
-unset -f _po_list_options _po_usage _po_die _po_set _po_read_config _po_parse
+_po_check() { # <name> <value>
+  local takes=${_po_takes[$1]}
+  case $takes in
+    BOOL) [[ $2 = true || $2 = false ]] || _po_die "--$1 takes true or false, not '$2'" ;;
+    N) [[ $2 =~ ^(0|[1-9][0-9]*)$ ]] || _po_die "--$1 takes a whole number from 0, not '$2'" ;;
+    N+) [[ $2 =~ ^[1-9][0-9]*$ ]] || _po_die "--$1 takes a whole number from 1, not '$2'" ;;
+    *'|'*) [[ "|$takes|" = *"|$2|"* ]] || _po_die "--$1 is one of ${takes//|/, }, not '$2'" ;;
+  esac
+}

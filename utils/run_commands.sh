@@ -19,7 +19,7 @@ if [ "${1:-}" = --line ]; then
   eval "$(sed -n "$2p" "$3")"
   exit
 fi
-. "$SER_ROOT/utils/parse_options.sh"
+. "$SER_ROOT/utils/old_parse_options.sh"
 [ $# -eq 2 ] || { "$0" --help >&2; exit 1; }
 
 jobs=$(wc -l < "$1")

@@ -169,7 +169,7 @@ class PeerLoop:
 
 
 class PeerProcess:
-    """A `PeerLoop` in a process of its own, whose memory is not set up as that of our programs is (ser.training.device).
+    """A `PeerLoop` in a process of its own, whose memory is not set up as our programs' is (ser.training.device).
 
     Its methods return when the device is done. Attributes: `lengths`, the padded frames of each batch of an epoch.
     """

@@ -342,7 +342,7 @@ def extract(copies: list[Path], out: Path) -> list[tuple[dict[str, np.ndarray], 
 def test_an_utterance_is_read_once_for_all_copies(copies, tmp_path, monkeypatch):
     decoded = []
     decode = ser.data.audio.decode
-    monkeypatch.setattr(ser.data.audio, "decode", lambda rxfile, channel: decoded.append(rxfile) or decode(rxfile, channel))
+    monkeypatch.setattr(ser.data.audio, "decode", lambda name, channel: decoded.append(name) or decode(name, channel))
     made = extract(copies, tmp_path)
     assert decoded == list(read_table(copies[0] / "wav.scp").values())
     counts = {"recordings resampled to 8000 Hz": 2, "recordings mixed down to mono": 1}

@@ -23,7 +23,7 @@ allow_partial=false
 nj=4
 cmd=run.py
 . "$(dirname "${BASH_SOURCE[0]}")/../../../path.sh"
-. "$SER_ROOT/utils/parse_options.sh"
+. "$SER_ROOT/utils/old_parse_options.sh"
 [ $# -eq 1 ] || { "$0" --help >&2; exit 1; }
 
 : "$cmd"

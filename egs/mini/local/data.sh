@@ -14,7 +14,7 @@ corpus_dir=
 cmd=run.py
 nj=2
 . "$(dirname "${BASH_SOURCE[0]}")/../../../path.sh"
-. "$SER_ROOT/utils/parse_options.sh"
+. "$SER_ROOT/utils/old_parse_options.sh"
 
 if [ $# != 1 ]; then
   echo "$0: error: expected one argument, <data-dir>; see --help" >&2

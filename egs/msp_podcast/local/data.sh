@@ -12,7 +12,7 @@ allow_partial=false
 nj=4
 cmd=run.py
 . "$(dirname "${BASH_SOURCE[0]}")/../../../path.sh"
-. "$SER_ROOT/utils/parse_options.sh"
+. "$SER_ROOT/utils/old_parse_options.sh"
 [ $# -eq 1 ] || { "$0" --help >&2; exit 1; }
 if [ -z "$corpus_dir" ]; then
   echo "$(basename "$0"): error: MSP-Podcast is licensed and cannot be fetched; say where it is with --corpus-dir" \

@@ -1,4 +1,4 @@
-"""`utils/parse_options.sh`: what scripts and recipes rely on."""
+"""`utils/old_parse_options.sh`: what scripts and recipes rely on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ nj=4; write_wav=false
 cmd="utils/run.py"
 seeds="0 1"
 prefix=
-. {ROOT}/utils/parse_options.sh
+. {ROOT}/utils/old_parse_options.sh
 later=1
 echo "nj=$nj write_wav=$write_wav cmd=$cmd seeds=$seeds prefix=$prefix calm=${{calm:-}} rest=$*"
 """
