@@ -45,7 +45,7 @@ class ExtractXvectors(FeatureStep):
 
     def check_front_end(self, data: Path) -> None:
         """That the network was trained on features made as these were: of others it would make nothing of use."""
-        from ser.features.store import front_end
+        from ser.features.directories import front_end
         from ser.training.checkpoint import load_checkpoint
 
         trained, made = load_checkpoint(self.checkpoint)["front_end"], front_end([data])

@@ -20,8 +20,9 @@ import ser.features.store
 from ser.augment.copypaste import CopyPaste
 from ser.base.errors import SerError
 from ser.data.arks import ArkWriter, read_arks
+from ser.features.directories import features_digest, front_end
 from ser.features.packed import Pack, is_current, is_packed, label_file, pack
-from ser.features.store import FeatureStore, features_digest, front_end
+from ser.features.store import FeatureStore
 
 CPU = torch.device("cpu")
 LABELS = {"utt2spk": lambda utterance: utterance.split("-")[0], "utt2emo": lambda u: ("sad", "angry")[int(u[4:7]) % 2]}

@@ -20,7 +20,7 @@ from ser.base.errors import SerError
 from ser.base.kaldi_tables import read_table, write_table
 from ser.data import datadir
 from ser.data.arks import ArkWriter, read_arks
-from ser.features.store import front_end
+from ser.features.directories import front_end
 from ser.nets.resnet import ResNet34
 from ser.training import evaluation
 from ser.training.checkpoint import load_model, save_checkpoint

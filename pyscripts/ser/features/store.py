@@ -9,6 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,10 +17,9 @@ from torch import Tensor
 
 from ser.augment.copypaste import BatchPlan
 from ser.base.errors import SerError
-from ser.base.files import file_identity, fingerprint
 from ser.base.kaldi_tables import read_table
 from ser.base.progress import progress
-from ser.data.arks import ark_of, read_arks
+from ser.data.arks import read_arks
 from ser.features.packed import ContentDigest, Pack, is_packed
 
 # Of a GPU's free memory, and of the machine's, that features may take; the rest is for the network's activations.
@@ -40,7 +40,10 @@ class FeatureStore:
         frames: (total frames, D) float32, or a packed set's float16, on the training device if they fit, else on the
             CPU (where they may be a memory-mapped file).
         digest: hash of all of this, of content alone: the same features made again are the same.
+        BATCH_ROWS: padded frames of an evaluation batch: enough to fill the device, little enough for its memory.
     """
+
+    BATCH_ROWS: ClassVar[dict[str, int]] = {"cuda": 200_000, "cpu": 16_000}
 
     def __init__(
         self,
@@ -115,6 +118,11 @@ class FeatureStore:
         counts = np.array([lengths[utterance] for utterance in utterances])
         return cls(utterances, counts, torch.from_numpy(packed), device, digest.hexdigest(), mapping)
 
+    @property
+    def dim(self) -> int:
+        """Numbers in a row."""
+        return self.frames.shape[1]
+
     def prefetch(self, utterances: np.ndarray) -> None:
         """Have these utterances (indices) read into memory in the background, where they are in a mapped file.
 
@@ -164,34 +172,6 @@ class FeatureStore:
             size = max(1, frame_budget // int(self.lengths[order[position]]))
             yield order[position : position + size]
             position += size
-
-
-def front_end(data: Sequence[str | os.PathLike[str]]) -> str:
-    """The options that made the features of all of the data, as lines; '' where no directory records them.
-
-    Raises:
-        SerError: they differ from one directory to another.
-    """
-    found: dict[str, str] = {}
-    for folder in data:
-        lines: list[str] = []
-        for name in ("mfcc.conf", "cmn.conf"):
-            path = Path(folder) / "conf" / name
-            if path.is_file():
-                lines += [line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
-        found.setdefault("\n".join(sorted(filter(None, lines))), str(folder))
-    if len(found) > 1:
-        raise SerError(f"the features of {' and '.join(found.values())} were made with different options; "
-                       "make them alike (run.sh stages 1 and 2)")
-    return next(iter(found), "")
-
-
-def features_digest(data: Sequence[str | os.PathLike[str]]) -> str:
-    """A hash that changes whenever the features of any of the data do, without reading them."""
-    packs = [Pack(folder).digest for folder in data if is_packed(folder)]
-    indices = [Path(folder) / "feats.scp" for folder in data if not is_packed(folder)]
-    arks = {ark_of(location) for index in indices for location in read_table(index).values()}
-    return fingerprint(*packs, *indices, sorted(map(file_identity, arks)))
 
 
 class _MappedRows:

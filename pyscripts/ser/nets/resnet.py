@@ -228,7 +228,12 @@ class ResNet34(nn.Module):
     Args:
         classes: size of the output layer.
         angular: margin and scale of an `AngularMargin` output layer; None: a linear one after a ReLU (the paper's).
+
+    Attributes:
+        output_layers: the layers that depend on the classes.
     """
+
+    output_layers = ("classifier",)
 
     def __init__(self, classes: int, angular: tuple[float, float] | None = None) -> None:
         super().__init__()
@@ -247,6 +252,7 @@ class ResNet34(nn.Module):
         for module in self.modules():
             if isinstance(module, Convolution):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.to(memory_format=torch.channels_last)
 
     def embed(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """The layer of 400 before its ReLU (the x-vector of a speaker model).
