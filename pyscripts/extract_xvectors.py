@@ -119,7 +119,7 @@ def _features(data: Path, summary: Summary) -> Iterator[tuple[str, np.ndarray]]:
 
 def prepare(step: ExtractXvectors, model: Path, args: argparse.Namespace) -> None:
     """Before jobs are started: withdraw what hangs together with the old x-vectors, and refuse what cannot work."""
-    from ser.training.checkpoint import FINISHED
+    from ser.training.runs import FINISHED
 
     for name in step.also:
         (args.target / name).unlink(missing_ok=True)

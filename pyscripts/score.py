@@ -21,11 +21,11 @@ from ser.base.errors import SerError, run_main
 from ser.data.datadir import DataDir
 from ser.data.labels import EMOTIONS, Labels
 from ser.scoring.predictions import check_complete, write_score
-from ser.training.checkpoint import FINISHED, load_model
+from ser.training.checkpoint import load_model
 from ser.training.device import set_up_device
 from ser.training.evaluation import log_posteriors
 from ser.training.options import TrainOptions
-from ser.training.runs import at_work, read_run, score_marker
+from ser.training.runs import FINISHED, at_work, read_run, score_marker
 from ser.training.systems import SYSTEMS
 
 

@@ -25,13 +25,13 @@ from ser.data.labels import Labels
 from ser.features.packed import pack
 from ser.features.store import FeatureStore
 from ser.nets.resnet import AngularMargin, ResNet34
-from ser.training.checkpoint import FINISHED, load_checkpoint, load_model, save_checkpoint, transfer
+from ser.training.checkpoint import load_checkpoint, load_model, save_checkpoint, transfer
 from ser.training.classification import Classification
 from ser.training.device import set_up_device
 from ser.training.evaluation import log_posteriors
 from ser.training.history import read_history
 from ser.training.options import TrainOptions
-from ser.training.runs import Run, at_work
+from ser.training.runs import FINISHED, Run, at_work
 from ser.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,9 +15,9 @@ from torch import nn
 from ser.base.errors import SerError
 from ser.base.files import atomic_path
 from ser.training.options import TrainOptions
+from ser.training.runs import FINISHED
 from ser.training.systems import SYSTEMS
 
-FINISHED = ".train.done"  # in a training's folder: all epochs are done
 _CONTENT = ("model", "classes", "front_end")
 
 

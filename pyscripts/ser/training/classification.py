@@ -17,14 +17,14 @@ from ser.augment.copypaste import BatchPlan, CopyPaste
 from ser.base.errors import SerError
 from ser.base.files import fingerprint
 from ser.data.labels import EMOTIONS, NEUTRAL, Labels
-from ser.features.packed import Pack, is_packed, label_file, pack
+from ser.features.packed import Pack, is_packed, pack
 from ser.training.checkpoint import transfer
 from ser.training.device import resolve_precision
 from ser.training.distributed import World
 from ser.training.evaluation import losses_and_choices
 from ser.training.optimiser import freeze, make_optimiser, set_rate_factor, set_training
 from ser.training.options import MEASURES, TrainOptions
-from ser.training.runs import Run
+from ser.training.runs import Run, inputs_hash
 from ser.training.systems import SYSTEMS, Store
 
 
@@ -55,10 +55,6 @@ class Classification:
 
     # ---- data
 
-    def identity(self) -> str:
-        """Return a hash that changes with the data or with the pre-trained model, without reading the features."""
-        return self._hash(self.system.identity([*self.run.train, self.run.dev]))
-
     def load(self) -> None:
         """Read the data and make the network and its optimiser.
 
@@ -76,7 +72,8 @@ class Classification:
         if not is_packed(train[0]) and list(self.train.utterances) != list(utterances):
             raise SerError(f"{train[0]}: feats.scp and utt2num_frames disagree; run prepare_feats.sh again")
         self.dev_labels = Labels.read([self.run.dev], self.dev.utterances, labels.classes, options.labels)
-        self.digest = fingerprint(self._hash(self.train.digest, self.dev.digest), options.identity())
+        content = fingerprint(self.train.digest, self.dev.digest)
+        self.digest = fingerprint(inputs_hash(self.run, content), options.identity())
 
         torch.manual_seed(options.seed)
         self.network = self.system.networks[options.network].build(self.train.dim, len(self.classes), options)
@@ -105,12 +102,6 @@ class Classification:
             if self.world.local_rank == 0:
                 shutil.rmtree(folder, ignore_errors=True)  # the mappings keep what they need of it
         return store
-
-    def _hash(self, *features: str) -> str:
-        """Return a hash of features (their hashes), labels and the pre-trained model."""
-        labels = [label_file(folder, self.options.labels) for folder in [*self.run.train, self.run.dev]]
-        donor = Path(self.options.init)
-        return fingerprint(*features, *labels, donor / "best.pt" if donor.is_dir() else donor)
 
     def describe(self) -> str:
         """Return what is trained on what, in a line."""

@@ -18,10 +18,14 @@ from typing import Any
 from ser.base.errors import SerError
 from ser.base.files import Marker, fingerprint, write_text
 from ser.base.lock import FolderLock
+from ser.data.labels import EMOTIONS
+from ser.features.packed import label_file
 from ser.scoring.predictions import score_folder
 from ser.training.options import TrainOptions
 from ser.training.systems import SYSTEMS
 
+FINISHED = ".train.done"  # in a run's folder: all epochs are done
+CONFIG = "config.yaml"
 _FAILURE = "failed.json"
 
 
@@ -62,9 +66,9 @@ class Run:
         return Path(self.work) / self.out
 
     @property
-    def name(self) -> str:
-        """The run's name within its experiment folder: condition, fold and seed."""
-        return "/".join(Path(self.out).parts[1:])
+    def data(self) -> list[str]:
+        """The data directories of training and dev, as absolute paths."""
+        return [os.path.join(self.work, folder) for folder in (*self.train, self.dev)]
 
     def record(self) -> dict[str, Any]:
         """Return everything but the options, for the run's config.yaml."""
@@ -137,14 +141,47 @@ def read_failure(folder: Path) -> str | None:
         return None
 
 
+def inputs_hash(run: Run, features: str) -> str:
+    """Return a hash of what a training is made from: features (their hash), labels and the pre-trained model."""
+    labels = [label_file(folder, run.options.labels) for folder in run.data]
+    donor = Path(run.options.init)
+    return fingerprint(features, *labels, donor / "best.pt" if donor.is_dir() else donor)
+
+
+def training_marker(run: Run) -> Marker:
+    """Return the marker of a run's training, which is current if it has finished with these options on these data.
+
+    Raises:
+        SerError: features are missing.
+    """
+    identity = SYSTEMS[run.options.system].identity(run.data)
+    return Marker(run.folder / FINISHED, fingerprint(inputs_hash(run, identity), run.options.changed()))
+
+
 def score_marker(folder: Path, test: str, data: Path) -> Marker:
     """Return the marker of a run's score on a test set, which is current if the score is this network's on these data.
 
     Raises:
         SerError: the test set has no features.
     """
-    options = TrainOptions.read([folder / "config.yaml"])
-    tables = (data / "utt2emo", data / "utt2spk")
+    options = TrainOptions.read([folder / CONFIG])
     identity = SYSTEMS[options.system].identity([str(data)])
+    tables = (data / EMOTIONS, data / "utt2spk")
     digest = fingerprint(folder / "best.pt", options.changed(), identity, *tables)
     return Marker(score_folder(folder, test) / ".done", digest)
+
+
+def refuse_other_options(run: Run) -> None:
+    """Check that what is in a run's folder is this very training, or the same one with another end.
+
+    Raises:
+        SerError: a training with other options is there; a finished one may not even go on for longer.
+    """
+    config = run.folder / CONFIG
+    if not (config.exists() and (run.folder / "last.pt").exists()):
+        return
+    there, finished = TrainOptions.read([config]), (run.folder / FINISHED).exists()
+    if there != run.options if finished else there.identity() != run.options.identity():
+        raise SerError(f"{run.folder}: holds a {'finished' if finished else 'begun'} training with other options "
+                       f"({'; '.join(run.options.differences(there))}); give this one a name of its own (run.sh --tag "
+                       "NAME, train.py --out FOLDER), or remove that folder")

@@ -22,16 +22,15 @@ from torch import Tensor
 
 from ser.augment.copypaste import BatchPlan, count_kinds
 from ser.base.errors import SerError
-from ser.base.files import Marker, fingerprint, remove_leftovers, write_text
+from ser.base.files import remove_leftovers, write_text
 from ser.base.progress import Progress, say
-from ser.training.checkpoint import FINISHED, load_checkpoint, save_checkpoint
+from ser.training.checkpoint import load_checkpoint, save_checkpoint
 from ser.training.classification import Classification
 from ser.training.distributed import World
 from ser.training.history import add_epoch, keep_epochs
-from ser.training.options import RECORD, TrainOptions
-from ser.training.runs import Run, at_work
+from ser.training.options import RECORD
+from ser.training.runs import CONFIG, Run, at_work, refuse_other_options, training_marker
 
-CONFIG = "config.yaml"
 _SAVE_SECONDS = 600.0  # within a long epoch: what a lost machine costs at most
 
 
@@ -53,7 +52,6 @@ class Objective(Protocol):
     classes: tuple[str, ...]
     precision: str
 
-    def identity(self) -> str: ...
     def load(self) -> None: ...
     def describe(self) -> str: ...
     def batches(self, epoch: int, first: int) -> Iterator[BatchPlan]: ...
@@ -95,10 +93,10 @@ class Trainer:
                 in it.
         """
         if self.is_main:
-            self._refuse_other_options()
+            refuse_other_options(self.run)
         with at_work(self.out, "is being trained") if self.is_main else contextlib.nullcontext():
             # Whether there is anything to do is asked without reading features, by what makes them differ.
-            marker = Marker(self.out / FINISHED, fingerprint(self.objective.identity(), self.options.changed()))
+            marker = training_marker(self.run)
             if self.world.broadcast(marker.is_current()):
                 self._say(f"{self.out} is up to date")
                 return
@@ -195,21 +193,6 @@ class Trainer:
         )
 
     # ---- files
-
-    def _refuse_other_options(self) -> None:
-        """Check that what is in the folder is this very training, or the same one with another end.
-
-        Raises:
-            SerError: a training with other options is there; a finished one may not even go on for longer.
-        """
-        config = self.out / CONFIG
-        if not (config.exists() and (self.out / "last.pt").exists()):
-            return
-        there, finished = TrainOptions.read([config]), (self.out / FINISHED).exists()
-        if there != self.options if finished else there.identity() != self.options.identity():
-            raise SerError(f"{self.out}: holds a {'finished' if finished else 'begun'} training with other options "
-                           f"({'; '.join(self.options.differences(there))}); give this one a name of its own (run.sh "
-                           "--tag NAME, train.py --out FOLDER), or remove that folder")
 
     def _last(self) -> dict[str, Any] | None:
         """Return `last.pt` if it belongs to this very training; what was made from other data is moved aside whole."""
