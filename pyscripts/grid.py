@@ -39,7 +39,7 @@ def list_runs(args: argparse.Namespace) -> None:
         rows += [["", name(run).replace("_random", "_xvector"), "waits for --init DIR", ""] for run in runs]
     print_columns(rows)
     if known:
-        others = "" if len(known) == len(left) else f" for {len(known)} of {len(left)} runs (none like the others is there)"
+        others = "" if len(known) == len(left) else f" for {len(known)} of {len(left)} runs (the others are the first)"
         print(f"time left: {duration(sum(known))} of jobs{others}, by the epochs of this grid so far; to be divided by "
               "how many run at a time")
     if args.waiting:

@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--scheme", default="none", help="CopyPaste schemes, blank-separated (default: %(default)s)")
     parser.add_argument("--init", default="random", help="random, or the folder of a pre-trained model")
     parser.add_argument("--seeds", default="0", help="blank-separated (default: %(default)s)")
-    parser.add_argument("--tag", default="", help="last part of the folders' names (default: what options were changed)")
+    parser.add_argument("--tag", default="", help="last part of the folders' names (default: the options changed)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="training options over the recipe's own")
     parser.add_argument("--config-name", help="name of that file, for the tag (default: its own without ending)")
     parser.add_argument("--labels", default=EMOTIONS, choices=CHOICES["labels"], help="(default: %(default)s)")

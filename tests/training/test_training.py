@@ -24,7 +24,8 @@ from ser.base.errors import SerError
 from ser.data.labels import Labels
 from ser.features.packed import pack
 from ser.features.store import FeatureStore
-from ser.nets.resnet import AngularMargin, ResNet34
+from ser.nets.angular_margin import AngularMargin
+from ser.nets.resnet import ResNet34
 from ser.training.checkpoint import load_checkpoint, load_model, save_checkpoint, transfer
 from ser.training.classification import Classification
 from ser.training.device import set_up_device

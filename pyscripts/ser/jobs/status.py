@@ -75,7 +75,7 @@ def find_runs(exp: Path) -> list[PlannedRun]:
 
 
 def logs_of(runs: Path) -> tuple[str, ...]:
-    """Return the patterns of the logs of the jobs that do a file's runs: where run.sh and local/run_grid.sh put them."""
+    """Return the patterns of the logs of a file's jobs, which are where run.sh and local/run_grid.sh put them."""
     if runs.name == "jobs.jsonl":
         return (str(runs.with_name("run.JOB.log")),)
     return tuple(str(runs.parent.parent / "log" / f"{stage}_{runs.stem}.JOB.log") for stage in ("train", "score"))
