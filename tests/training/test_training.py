@@ -263,7 +263,8 @@ def test_history_has_a_line_an_epoch_though_interrupted(data, trained: Path, tmp
     assert read_history(tmp_path / "run") == history
 
 
-def test_two_processes_never_train_in_one_folder(data, tmp_path: Path) -> None:
+def test_two_processes_never_train_in_one_folder(data, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("ser.base.lock.PATIENCE_SECONDS", 0.2)
     refusal = rf"is being trained by process {os.getpid()}"
     with at_work(tmp_path, "is being trained"), pytest.raises(SerError, match=refusal):
         trainer(data, tmp_path).train()

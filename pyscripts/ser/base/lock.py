@@ -15,6 +15,7 @@ from ser.base.errors import SerError
 
 RENEW_SECONDS = 30.0
 LEASE_SECONDS = 180.0  # after which a lock of another machine that nobody renews is void
+PATIENCE_SECONDS = 20.0  # for a holder on this machine to end
 _NAME = ".lock"
 
 
@@ -72,19 +73,21 @@ class FolderLock:
         self._path.unlink(missing_ok=True)
 
     def _take_away_if_void(self, mine: Path) -> None:
-        """Remove the lock that is there if nobody holds it any more; wait for what may be a dead machine's.
+        """Remove the lock that is there once nobody holds it any more.
+
+        A holder on this machine may be about to end, having been told to, and is given a moment for it.
 
         Raises:
-            SerError: somebody holds it.
+            SerError: somebody holds it, and goes on.
         """
-        holder, waited, first = read_holder(self._folder), False, _renewed(self._path)
+        holder, seen, started = read_holder(self._folder), _renewed(self._path), time.monotonic()
         while holder and is_held(self._folder, holder, now=_touch(mine)):
-            if holder.host == socket.gethostname() or _renewed(self._path) != first:
+            here, waited = holder.host == socket.gethostname(), time.monotonic() - started
+            if waited > PATIENCE_SECONDS if here else _renewed(self._path) != seen:
                 raise SerError(f"{self._folder}: {self._doing} by {holder}; wait for it, or stop it first")
-            if not waited:
-                print(f"{self._folder}: {holder} had it; waiting to see whether it still runs", flush=True)
-            waited = True
-            time.sleep(min(5.0, RENEW_SECONDS / 4))
+            if waited < 0.1:
+                print(f"{self._folder}: {self._doing} by {holder}; waiting to see whether it goes on", flush=True)
+            time.sleep(0.5 if here else 5.0)
         with suppress(FileNotFoundError):
             if read_holder(self._folder) == holder:
                 self._path.unlink()
