@@ -14,7 +14,7 @@ import numpy as np
 
 from ser.base.errors import SerError
 
-SCHEMES = ("none", "se-cp", "n-cp", "n+se-cp")
+SCHEMES = {"none": "No CP", "se-cp": "SE-CP", "n-cp": "N-CP", "n+se-cp": "N+SE-CP"}  # titles as tables have them
 SHORT_UTTERANCES = ("pad", "repeat")
 COPYPASTE_SHARE = 0.8  # of an epoch's batches, §3.2.2
 _KINDS = ("none", "n-cp", "se-cp")

@@ -34,7 +34,7 @@ from ser.data.labels import EMOTIONS, NEUTRAL, Labels
 from ser.features.packed import Pack, is_packed, label_file, pack
 from ser.features.store import FeatureStore, features_digest, front_end
 from ser.nets.resnet import ResNet34
-from ser.scoring.predictions import weighted_f1_of_counts
+from ser.scoring.metrics import weighted_f1_of_counts
 from ser.training.checkpoint import FINISHED, load_checkpoint, save_checkpoint, transfer
 from ser.training.device import resolve_precision
 from ser.training.distributed import World
