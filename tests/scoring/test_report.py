@@ -16,6 +16,7 @@ import report
 from conftest import ROOT
 from sklearn.metrics import f1_score
 
+from ser.augment.copypaste import SCHEMES
 from ser.base.errors import SerError
 from ser.scoring import significance
 from ser.scoring.collect import collect
@@ -457,11 +458,24 @@ def test_overall_report(exp, monkeypatch, tmp_path, capsys):
     assert (out / "overall.png").stat().st_size > 10_000 and "Table 6" in (out / "overall.md").read_text()
 
 
+def test_a_scheme_added_to_copypaste_is_in_every_table(exp, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(SCHEMES, "x-cp", "X-CP")
+    for seed in range(3):
+        write_run(exp, "mfcc-resnet_clean_x-cp_random", f"seed{seed}", same(0))
+    run_report(monkeypatch, "--exp-dir", exp, "--out", tmp_path, "--paper", "copypaste", "--paper-corpus", "cremad")
+    assert re.search(r"N\+SE-CP +X-CP\n.*\n.* 100.0 ± 0.0\n", capsys.readouterr().out)
+    markdown = (tmp_path / "report.md").read_text()
+    assert "| Clean | random | X-CP | 100.0 [100.0, 100.0] | +40.0 [+40.0, +40.0] | 0.125 |" in markdown
+    assert "| N-CP | N+SE-CP |\n| --- | --- | --- | ---: |" in markdown  # the paper's own tables have its schemes
+
+
 def test_wrong_command_lines(exp, monkeypatch, capsys):
-    for arguments in (["--seeds", "0,1"], ["--paper-corpus", "emodb"], ["--corpora", "nowhere"]):
+    for arguments in (["--seeds", "0,1"], ["--paper-corpus", "emodb"], ["--paper", "none"], ["--corpora", "nowhere"]):
         with pytest.raises(SystemExit):
             run_report(monkeypatch, "--exp-dir", exp, *arguments)
-    assert "expected whole numbers" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert "expected whole numbers" in errors and "expected NAME=FOLDER, found 'nowhere'" in errors
+    assert "the paper has msp_podcast, cremad, iemocap, not emodb" in errors
     with pytest.raises(SerError, match="names a corpus twice"):
         run_report(monkeypatch, "--corpora", f"a={exp}", f"a={exp}")
 

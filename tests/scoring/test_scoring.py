@@ -275,5 +275,11 @@ def test_failed_rescoring_leaves_no_score(score):
     assert not (score / "score.json").exists()
 
 
+def test_scores_are_read_without_scikit_learn(shell, score):
+    """Its import takes a second, which status and grid would pay for every time."""
+    shell(f"""python -c 'import sys; from ser.scoring.predictions import read_score; read_score("{score}")
+assert "sklearn" not in sys.modules'""")
+
+
 def test_score_is_json_for_anyone(score):
     assert json.loads((score / "score.json").read_text())["per_class"]["sad"]["support"] == 2

@@ -44,17 +44,15 @@ def read_paper(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     try:
         paper = json.loads(Path(path).read_text(encoding="utf-8"))
-        if unknown := {*paper["schemes"]} - SCHEMES.keys():
-            raise KeyError(f"schemes {' '.join(sorted(unknown))}")
+        if {"source", "model"} - paper.keys() or set(paper["schemes"]) - SCHEMES.keys():
+            raise KeyError("source, model or schemes")
         for table in paper["tables"]:
             for row in table["rows"]:
                 if set(row["f1"]) != set(paper["schemes"]) or row["corpus"] not in paper["corpora"]:
                     raise KeyError(f"table {table['table']} row {row['row']}")
-        for name in ("source", "model"):
-            paper[name].strip()
     except FileNotFoundError:
         raise SerError(f"{path}: no such file; restore it with git") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         problem = f"{type(error).__name__}: {error}"
         raise SerError(f"{path}: not the paper's tables ({problem}); restore it with git") from None
     return paper
