@@ -20,6 +20,7 @@ from ser.base.arguments import named_folder
 from ser.base.errors import SerError, run_main
 from ser.data.datadir import DataDir
 from ser.data.labels import EMOTIONS, Labels
+from ser.scoring.metrics import MEASURES
 from ser.scoring.predictions import check_complete, write_score
 from ser.training.checkpoint import load_model
 from ser.training.device import set_up_device
@@ -97,13 +98,11 @@ def score_test(
     record = write_score(
         run, name, store.utterances, [speakers[u] for u in store.utterances],
         [classes[index] for index in labels.indices], posteriors, classes,
-        {"path": best, "options": asdict(options),
-         **{name: checkpoint[name] for name in ("epoch", "dev_weighted_f1", "front_end")}},
+        {"path": best, "options": asdict(options), "epoch": checkpoint["epoch"], "front_end": front_end,
+         **{key: figure for key, figure in checkpoint.items() if key.startswith("dev_")}},
     )
-    print(
-        f"{name}: weighted F1 {100 * record['weighted_f1']:.2f}, UAR {100 * record['uar']:.2f}, accuracy "
-        f"{100 * record['accuracy']:.2f} over {record['utterances']} utterances", flush=True,
-    )
+    figures = ", ".join(f"{measure.title} {100 * record[key]:.2f}" for key, measure in MEASURES.items())
+    print(f"{name}: {figures} over {record['utterances']} utterances", flush=True)
     folder = run / f"score_{name}"
     return [folder / file for file in ("predictions.tsv", "score.json")]
 

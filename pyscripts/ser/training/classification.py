@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,12 +17,13 @@ from ser.base.errors import SerError
 from ser.base.files import fingerprint
 from ser.data.labels import EMOTIONS, NEUTRAL, Labels
 from ser.features.packed import Pack, is_packed, pack
+from ser.scoring.metrics import MEASURES, count_confusion
 from ser.training.checkpoint import transfer
 from ser.training.device import resolve_precision
 from ser.training.distributed import World
 from ser.training.evaluation import losses_and_choices
 from ser.training.optimiser import freeze, make_optimiser, set_rate_factor, set_training
-from ser.training.options import MEASURES, TrainOptions
+from ser.training.options import TrainOptions
 from ser.training.runs import Run, inputs_hash
 from ser.training.systems import SYSTEMS, Store
 
@@ -145,10 +145,10 @@ class Classification:
         """Re-estimate batch-norm statistics; return the dev set's loss (nats an utterance) and every measure."""
         if self.options.precise_bn:
             self._estimate_statistics(self.plans.plain(epoch, self.options.precise_bn))
-        truth, size = self.dev_labels.indices, len(self.classes)
+        truth = self.dev_labels.indices
         losses, choices = losses_and_choices(self.network, self.dev, truth, self.world)
-        confusion = np.bincount(truth * size + choices, minlength=size * size).reshape(size, size)
-        return {"loss": float(losses.mean()), **{name: float(of(confusion)) for name, of in MEASURES.items()}}
+        confusion = count_confusion(truth, choices, len(self.classes))
+        return {"loss": float(losses.mean()), **{name: float(measure(confusion)) for name, measure in MEASURES.items()}}
 
     @torch.no_grad()
     def _estimate_statistics(self, batches: Iterable[BatchPlan]) -> None:

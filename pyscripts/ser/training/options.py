@@ -15,12 +15,11 @@ import yaml
 from ser.augment.copypaste import SCHEMES, SHORT_UTTERANCES
 from ser.base.errors import SerError
 from ser.data.labels import EMOTIONS
-from ser.scoring.predictions import weighted_f1
+from ser.scoring.metrics import MEASURES
 from ser.training.systems import SYSTEMS
 
 RECORD = "run"  # the part of a run's config.yaml that says what it was made from; everything else there is an option
 
-MEASURES = {"weighted_f1": weighted_f1}
 CHOICES = {
     "system": tuple(SYSTEMS),
     "scheme": tuple(SCHEMES),
