@@ -173,8 +173,7 @@ def test_damaged_scores_are_all_named_with_the_remedy(exp):
         collect(exp, "ravdess")
     message = str(caught.value)
     assert message.startswith("2 of 24 scores cannot be used") and str(one) in message and str(other) in message
-    assert ("--recipe ravdess --stage 4 --system mfcc --network resnet --train-data clean --scheme none --init random "
-            "--seeds 1") in message
+    assert f"./run.sh --recipe ravdess --stage 4 --config {one.parent.parent}/config.yaml" in message
 
 
 def test_runs_on_different_utterances_are_refused(exp):
@@ -273,8 +272,7 @@ def test_the_remedy_is_a_command_that_makes_the_score(tmp_path):
     with pytest.raises(SerError) as caught:
         collect(tmp_path, "iemocap")
     assert str(caught.value).endswith(
-        f"remove {folder} and score again: ./run.sh --recipe iemocap --stage 4 --system mfcc --network tdnn "
-        "--train-data clean --scheme n-cp --init <x-vector folder> --seeds 7 --folds 2 --tag my_tag"
+        f"remove {folder} and score again: ./run.sh --recipe iemocap --stage 4 --config {folder.parent}/config.yaml"
     )
 
 

@@ -68,6 +68,7 @@ def test_a_continued_training_is_scored_as_what_it_became(trained: Path, run: Pa
     """Whether or not a later epoch was better, the score is of a training of two epochs."""
     score()
     assert read_score(run / "score_test").record["checkpoint"]["options"]["epochs"] == 1
+    (run / FINISHED).unlink()
     options = TrainOptions(**{**SMALL, "epochs": 2, "precise_bn": 1})
     again = Run(str(run.parent), run.name, (str(trained / "train"),), str(trained / "dev"), options=options)
     Trainer(again, torch.device("cpu")).train()
