@@ -18,7 +18,7 @@ import torch
 from ser.augment.copypaste import SCHEMES, describe
 from ser.base.errors import run_main
 from ser.base.files import atomic_path
-from ser.data.labels import EMOTIONS
+from ser.data.labels import EMOTION_TABLE as EMOTIONS
 from ser.training.device import set_up_device
 from ser.training.distributed import World
 from ser.training.options import CHOICES, TrainOptions

@@ -88,6 +88,12 @@ def file_identity(path: str | os.PathLike[str]) -> tuple[str, int, int]:
     return os.fspath(path), status.st_size, status.st_mtime_ns
 
 
+def is_lfs_pointer(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file is the small text that Git leaves in place of a file kept in Git LFS."""
+    with open(path, "rb") as file:
+        return file.read(64).startswith(b"version https://git-lfs")
+
+
 class Marker:
     """A `.done` file, written last, that says which inputs and options made which outputs.
 

@@ -30,7 +30,8 @@ from ser.base.errors import SerError
 from ser.base.files import Marker, fingerprint, remove_leftovers, write_text
 from ser.base.kaldi_tables import read_table
 from ser.base.progress import progress
-from ser.data.labels import EMOTIONS, NEUTRAL, Labels
+from ser.data.labels import EMOTION_TABLE as EMOTIONS
+from ser.data.labels import NEUTRAL, Labels
 from ser.features.packed import Pack, is_packed, label_file, pack
 from ser.features.store import FeatureStore, features_digest, front_end
 from ser.nets.resnet import ResNet34
