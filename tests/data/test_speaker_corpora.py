@@ -645,8 +645,8 @@ def test_librispeech_is_fetched(libri: Path, tmp_path: Path, prepare: Prepare, s
 # ---- what the recipes share ------------------------------------------------------------------------------------------
 
 
-def made_up(sessions: dict[str, int], each: int = 1) -> list[speakers.Recording]:
-    return [speakers.Recording(f"{name}-{session}-{number}", name, str(session), "x", 1, 1)
+def made_up(sessions: dict[str, int], each: int = 1) -> list[speakers.SpeakerRecording]:
+    return [speakers.SpeakerRecording(f"{name}-{session}-{number}", name, str(session), "x", 1, 1)
             for name, of in sessions.items() for session, number in itertools.product(range(of), range(each))]
 
 

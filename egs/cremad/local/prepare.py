@@ -21,8 +21,9 @@ from pathlib import Path
 from ser.base.download import download
 from ser.base.errors import SerError, run_main
 from ser.base.progress import progress
+from ser.base.words import some
 from ser.data import corpus
-from ser.data.corpus import Recording
+from ser.data.corpus import EmotionRecording
 
 SPLIT = Path(__file__).resolve().parent.parent / "conf" / "split.txt"
 REPOSITORY = "https://github.com/CheyneyComputerScience/CREMA-D"
@@ -93,7 +94,7 @@ def _unpack(archive: Path, tree: Path) -> dict[str, tuple[str, int]]:
     return pointers
 
 
-def find(folder: Path, allow_partial: bool) -> list[Recording]:
+def find(folder: Path, allow_partial: bool) -> list[EmotionRecording]:
     """The recordings of the four classes; says what is left out.
 
     Raises:
@@ -106,14 +107,14 @@ def find(folder: Path, allow_partial: bool) -> list[Recording]:
             actor, emotion = match.groups()
             found[emotion] += 1
             if emotion in CLASSES:
-                recordings.append(Recording(path.stem, actor, CLASSES[emotion], path))
+                recordings.append(EmotionRecording(path.stem, actor, CLASSES[emotion], path))
         else:
             other.append(path.name)
     if other:
-        corpus.warn(f"{folder}: {len(other)} files are not named as CREMA-D's and are ignored: {corpus.some(other)}")
+        corpus.warn(f"{folder}: {len(other)} files are not named as CREMA-D's and are ignored: {some(other)}")
     if missing := _missing(folder):
         corpus.warn(f"{folder}: SentenceFilenames.csv lists {len(missing)} recordings that are not here: "
-                    f"{corpus.some(missing)}")
+                    f"{some(missing)}")
     corpus.check_counts(str(folder), found, {code: COUNTS[code] for code in CLASSES}, allow_partial)
     print("left out: " + ", ".join(f"{code} {found[code]}" for code in sorted(COUNTS.keys() - CLASSES.keys())))
     if any(recording.utterance == SPEECHLESS for recording in recordings):

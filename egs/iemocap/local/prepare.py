@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ser.base.errors import SerError, run_main
 from ser.data import corpus
-from ser.data.corpus import Recording
+from ser.data.corpus import EmotionRecording
 
 FOLDS = Path(__file__).resolve().parent.parent / "conf" / "folds.txt"
 CLASSES = {"ang": "angry", "hap": "happy", "neu": "neutral", "sad": "sad"}
@@ -42,7 +42,7 @@ def read_evaluation(path: Path) -> list[tuple[str, str]]:
     return turns
 
 
-def find(folder: Path, merge_excited: bool, allow_partial: bool) -> list[Recording]:
+def find(folder: Path, merge_excited: bool, allow_partial: bool) -> list[EmotionRecording]:
     """The turns of the classes used; says what is left out.
 
     Raises:
@@ -64,7 +64,7 @@ def find(folder: Path, merge_excited: bool, allow_partial: bool) -> list[Recordi
                 match = TURN.fullmatch(turn)
                 speaker = match[1] + match[2]
                 wav = path.parents[2] / "sentences" / "wav" / path.stem / f"{turn}.wav"
-                recordings.append(Recording(f"{speaker}-{turn}", speaker, classes[label], wav))
+                recordings.append(EmotionRecording(f"{speaker}-{turn}", speaker, classes[label], wav))
     if absent := [n for n in range(1, 6) if not (folder / f"Session{n}").is_dir()]:
         corpus.warn(f"{folder}: has no " + ", ".join(f"Session{n}" for n in absent))
     corpus.check_counts(str(folder), found, COUNTS, allow_partial)

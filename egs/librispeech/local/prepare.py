@@ -21,9 +21,10 @@ from pathlib import Path
 from ser.base.download import download
 from ser.base.errors import SerError, run_main
 from ser.base.progress import progress
+from ser.base.words import some
 from ser.data import corpus
 from ser.data import speaker_corpus as speakers
-from ser.data.speaker_corpus import Recording
+from ser.data.speaker_corpus import SpeakerRecording
 
 URL = "https://www.openslr.org/resources/12"
 SUBSETS = {  # MD5 of the archive, and its recordings
@@ -46,7 +47,7 @@ def fetch(folder: Path, subsets: Sequence[str], url: str) -> None:
     """
     unknown = [subset for subset in subsets if subset not in SUBSETS]
     if unknown:
-        raise SerError(f"{corpus.some(unknown)}: no such part of LibriSpeech; there are {', '.join(SUBSETS)}")
+        raise SerError(f"{some(unknown)}: no such part of LibriSpeech; there are {', '.join(SUBSETS)}")
     partial = folder.with_name(folder.name + ".partial")
     print(f"{folder} does not exist: fetching {' and '.join(subsets)} of LibriSpeech (CC BY 4.0) into {partial}")
     for subset in subsets:
@@ -74,13 +75,13 @@ def fetch(folder: Path, subsets: Sequence[str], url: str) -> None:
     shutil.rmtree(partial)
 
 
-def find(folder: Path, subsets: Sequence[str]) -> list[Recording]:
+def find(folder: Path, subsets: Sequence[str]) -> list[SpeakerRecording]:
     """The recordings of these subsets; says how much of each is there.
 
     Raises:
         SerError: a subset is not there or empty, or a recording is in another speaker's folder.
     """
-    found: list[Recording] = []
+    found: list[SpeakerRecording] = []
     other: list[str] = []
     for subset in subsets:
         corpus.require_folder(folder, f"{subset}/*", REMEDY)
@@ -106,7 +107,7 @@ def find(folder: Path, subsets: Sequence[str]) -> list[Recording]:
               f"{len({recording.speaker for recording in found[before:]})} speakers")
     if other:
         corpus.warn(f"{folder}: {len(other)} files are not named as LibriSpeech's and are ignored: "
-                    f"{corpus.some(other)}")
+                    f"{some(other)}")
     return found
 
 
@@ -127,7 +128,7 @@ def main() -> None:
     if not of_train or not of_test:
         raise SerError("--train-subsets and --test-subsets cannot be empty")
     if both := set(of_train) & set(of_test):
-        raise SerError(f"{corpus.some(sorted(both))}: both in --train-subsets and in --test-subsets; choose")
+        raise SerError(f"{some(sorted(both))}: both in --train-subsets and in --test-subsets; choose")
     folder = args.corpus_dir.absolute()
     if not folder.exists():
         fetch(folder, [*of_train, *of_test], args.url)

@@ -18,8 +18,9 @@ from pathlib import Path
 from ser.base.download import download
 from ser.base.errors import SerError, run_main
 from ser.base.progress import progress
+from ser.base.words import some
 from ser.data import corpus
-from ser.data.corpus import Recording
+from ser.data.corpus import EmotionRecording
 
 FOLDS = Path(__file__).resolve().parent.parent / "conf" / "folds.txt"
 URL = "https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip?download=1"
@@ -63,12 +64,12 @@ def fetch(folder: Path, url: str = URL, size: int = SIZE, md5: str = MD5) -> Non
     except zipfile.BadZipFile as error:
         raise SerError(f"{archive}: not a usable archive ({error}); remove it and run again") from None
     if missing := [name for name in official_files() if not (tree / name).is_file()]:
-        raise SerError(f"{archive}: lacks {len(missing)} of the 1440 recordings: {corpus.some(missing)}")
+        raise SerError(f"{archive}: lacks {len(missing)} of the 1440 recordings: {some(missing)}")
     tree.rename(folder)
     shutil.rmtree(partial)
 
 
-def find(folder: Path, calm: str, allow_partial: bool) -> list[Recording]:
+def find(folder: Path, calm: str, allow_partial: bool) -> list[EmotionRecording]:
     """The recordings of the classes used; says what is left out and what the official archive has beyond this folder.
 
     Raises:
@@ -86,14 +87,14 @@ def find(folder: Path, calm: str, allow_partial: bool) -> list[Recording]:
             official.remove(name)
             if emotion in classes:
                 speaker = path.parent.name.replace("_", "")
-                recordings.append(Recording(f"{speaker}-{path.stem}", speaker, classes[emotion], path))
+                recordings.append(EmotionRecording(f"{speaker}-{path.stem}", speaker, classes[emotion], path))
         elif (match := re.fullmatch(r"03-01-.*-(\d\d)\.wav", path.name)) and match[1] != path.parent.name[-2:]:
             raise SerError(f"{path}: a recording of actor {match[1]} in another's folder; move it to Actor_{match[1]}")
         else:
             other.append(name)
     if other:
         corpus.warn(f"{folder}: {len(other)} files are no RAVDESS speech (song? a copy?) and are ignored: "
-                    f"{corpus.some(other)}")
+                    f"{some(other)}")
     if missing := sorted(official):
         lacking = Counter(EMOTIONS[name.split("-")[2]] for name in missing)
         corpus.warn(f"{folder}: {len(missing)} of the 1440 official recordings are not here: "

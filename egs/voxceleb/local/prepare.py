@@ -21,9 +21,10 @@ import telephone
 
 from ser.base.errors import SerError, run_main
 from ser.base.progress import progress
+from ser.base.words import some
 from ser.data import corpus
 from ser.data import speaker_corpus as speakers
-from ser.data.speaker_corpus import Recording, Trial
+from ser.data.speaker_corpus import SpeakerRecording, Trial
 
 SPEAKER = re.compile(r"id\d{5}")
 TEST_PART = re.compile(r"(^|_)test(_|$)")  # vox1/test/wav, vox1_test_wav
@@ -47,7 +48,7 @@ class Tree:
 class Found:
     """What a speaker's folder holds."""
 
-    recordings: list[Recording] = field(default_factory=list)
+    recordings: list[SpeakerRecording] = field(default_factory=list)
     other: list[str] = field(default_factory=list)  # files that are no recordings
     doubled: int = 0  # recordings that are there as wav and as m4a
 
@@ -81,7 +82,7 @@ def find_trees(folder: Path) -> list[Tree]:
     return sorted(trees.values(), key=lambda tree: tree.path)
 
 
-def scan(trees: Sequence[Tree], jobs: int) -> dict[str, list[Recording]]:
+def scan(trees: Sequence[Tree], jobs: int) -> dict[str, list[SpeakerRecording]]:
     """The recordings of each tree, by the tree's path, without opening any.
 
     Raises:
@@ -89,7 +90,7 @@ def scan(trees: Sequence[Tree], jobs: int) -> dict[str, list[Recording]]:
     """
     folders = [(tree, entry.path, entry.name) for tree in trees for entry in os.scandir(tree.path)
                if SPEAKER.fullmatch(entry.name) and entry.is_dir()]
-    found: dict[str, list[Recording]] = {str(tree.path): [] for tree in trees}
+    found: dict[str, list[SpeakerRecording]] = {str(tree.path): [] for tree in trees}
     other: list[str] = []
     doubled = 0
     with ThreadPoolExecutor(max(1, jobs)) as pool:  # on a network file system the time goes into waiting
@@ -100,7 +101,7 @@ def scan(trees: Sequence[Tree], jobs: int) -> dict[str, list[Recording]]:
             doubled += look.doubled
     if other:
         corpus.warn(f"{len(other)} files are no recordings <video>/<number>.wav or .m4a and are ignored: "
-                    f"{corpus.some(other)}")
+                    f"{some(other)}")
     if doubled:
         print(f"{doubled} recordings are there as .wav and as .m4a; the .wav is used")
     speakers.require_unique((recording for tree in found.values() for recording in tree),
@@ -161,7 +162,7 @@ def find_trials(folder: Path, named: str) -> Path:
                    "VoxCeleb's page, or name a list with --trials")
 
 
-def select_trials(path: Path, found: Sequence[Recording], folder: Path) -> list[Trial]:
+def select_trials(path: Path, found: Sequence[SpeakerRecording], folder: Path) -> list[Trial]:
     """The trials in utterance ids.
 
     Raises:
@@ -191,7 +192,7 @@ def select_trials(path: Path, found: Sequence[Recording], folder: Path) -> list[
     return trials
 
 
-def report(found: Sequence[Recording]) -> None:
+def report(found: Sequence[SpeakerRecording]) -> None:
     """Say how much of which release is there."""
     for prefix, (name, num_speakers, num_recordings) in RELEASES.items():
         own = [recording for recording in found if recording.speaker.startswith(prefix)]

@@ -154,7 +154,7 @@ def validate(
 
 
 class _Problems:
-    """Problems of a directory, one entry for all lines of a file that share a kind."""
+    """The problems of a directory, with one entry for all lines of a file that have the same kind of problem."""
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.found = directory, []
@@ -179,7 +179,7 @@ class _Problems:
 
 
 def _read(path: Path, problems: _Problems) -> tuple[dict[str, int], dict[str, str]]:
-    """One table: key -> line number, key -> value."""
+    """Read a table; return line numbers and values, both by key."""
     remedy = f"run utils/fix_data_dir.sh {path.parent}"
     try:
         text = path.read_bytes().decode("utf-8")
@@ -278,7 +278,7 @@ def _check_values(path: Path, lines: dict[str, int], table: dict[str, str], prob
 
 
 def _check_keys(path: Path, lines: dict[str, dict[str, int]], tables: Tables, problems: _Problems) -> None:
-    """All tables must have the utterances, speakers and recordings that `utt2spk` and `segments` have."""
+    """Check that all tables have the utterances, speakers and recordings that `utt2spk` and `segments` have."""
     utt2spk = tables["utt2spk"]
     segments = tables.get("segments")
     first_line: dict[str, int] = {}
@@ -328,7 +328,7 @@ def _check_speakers(
 
 
 def _check_files(path: Path, lines: dict[str, int], table: dict[str, str], problems: _Problems) -> None:
-    """The files that a table names must be there and hold something; pipes are not run."""
+    """Check that the files that a table names exist and are not empty; pipes are not run."""
     found: dict[tuple[str, str], list[Location]] = defaultdict(list)
     if path.name == "wav.scp":
         lost = f"put it back (is the disk mounted?), or remove the line and run utils/fix_data_dir.sh {path.parent}"

@@ -33,11 +33,11 @@ def fix(path: str | os.PathLike[str]) -> dict[str, list[str]]:
     The old version of every file that changes is kept in `<path>/.backup`, beside a list `dropped_utterances`.
 
     Returns:
-        The table that an utterance was missing from (or malformed in) -> those utterances, for all that were dropped.
+        The dropped utterances, by the table that they were missing from or malformed in.
 
     Raises:
-        SerError: a choice is the user's (one id with two values) or nothing would be left; nothing is changed then.
-            Or what remains is not valid for a reason that dropping cannot cure, such as ids without speaker prefix.
+        SerError: an id has two values, between which only the user can choose, or no utterance would remain (nothing
+            is changed then); or dropping does not make the directory valid, as with ids without speaker prefix.
     """
     path = Path(path)
     if not (path / "utt2spk").is_file():
@@ -125,9 +125,9 @@ def pick(data: DataDir, how: str, number: int, seed: int = 0) -> list[str]:
 
 
 def subset(src: str | os.PathLike[str], dst: str | os.PathLike[str], utterances: Iterable[str]) -> None:
-    """Write the part of `src` with these utterances to `dst`, every table, `conf/` and `frame_shift` included.
+    """Write the part of `src` with these utterances to `dst`: every table, `conf/` and `frame_shift`.
 
-    What `dst` held before is replaced; other folders in it (arks) stay. Equal content is not written again.
+    The tables that `dst` held are replaced; other folders in it (arks) stay. Equal content is not written again.
 
     Raises:
         SerError: `src` is not valid, none of the utterances is in it, or `dst` is `src`.
@@ -147,12 +147,12 @@ def filter_speakers(
     """Choose the utterances of speakers with enough data.
 
     Args:
-        min_utts: speakers with fewer utterances that are long enough go.
-        min_frames: utterances with fewer frames (`utt2num_frames`) go; not looked at if it is 1.
-        speakers: other speakers than these go; None keeps all.
+        min_utts: drop speakers with fewer utterances of sufficient length.
+        min_frames: drop utterances with fewer frames (`utt2num_frames`); with 1 that table is not read.
+        speakers: drop all speakers but these; None keeps all.
 
     Returns:
-        The utterances kept, and for each of the others why not: `speaker`, `frames` or `utterances`.
+        The utterances kept, and for each dropped one the reason: `speaker`, `frames` or `utterances`.
 
     Raises:
         SerError: there is no `utt2num_frames`.
@@ -173,12 +173,12 @@ def filter_speakers(
 def combine(dst: str | os.PathLike[str], sources: Sequence[str | os.PathLike[str]]) -> dict[str, list[str]]:
     """Join data directories into one.
 
-    A table is kept if every source has it. Where only some sources have `utt2noise` (a training set with its noisy
-    copies) the features are what is joined: `wav.scp` would then say that noisy utterances are clean, so the
-    tables that lead to audio are left out.
+    A table is kept if every source has it. If only some sources have `utt2noise` (a training set and its noisy
+    copies), the tables that lead to audio are left out as well: the features remain, and a `wav.scp` without
+    `utt2noise` would say that the noisy utterances are clean.
 
     Returns:
-        Name of each table that was left out -> the sources that lack it (for those left out with them: empty).
+        The sources that lack a table, by the name of each table that was left out (none for tables left out with it).
 
     Raises:
         SerError: an utterance is in two sources, a speaker or recording has two different values, some sources have
@@ -237,9 +237,9 @@ def combine(dst: str | os.PathLike[str], sources: Sequence[str | os.PathLike[str
 def split(path: str | os.PathLike[str], parts: int, per_utt: bool = False) -> list[Path]:
     """Cut into `parts` directories `<path>/split<parts>/<k>` (with `per_utt` `split<parts>utt/<k>`), k from 1.
 
-    Parts are consecutive pieces of the sorted list, so that tables made of them are in order when concatenated, and
-    are as equal in utterances as whole speakers allow; `per_utt`, or having fewer speakers than parts, lets a
-    speaker be in two parts. Only files whose content changes are written.
+    Parts are consecutive pieces of the sorted list, so tables made of them are in order when concatenated. They have
+    numbers of utterances as equal as whole speakers allow; with `per_utt`, or with fewer speakers than parts, a
+    speaker may be in two parts. Only files whose content changes are written.
 
     Raises:
         SerError: there are fewer utterances than parts, or the directory is not valid.
@@ -256,7 +256,7 @@ def split(path: str | os.PathLike[str], parts: int, per_utt: bool = False) -> li
     first, extras, directories = 0, _extras(path), []
     for part in range(1, parts + 1):
         aim = len(utt2spk) * part / parts
-        after = bisect.bisect_left(ends, aim)  # the unit that crosses the aim goes to the part that it overlaps more
+        after = bisect.bisect_left(ends, aim)  # the unit across the boundary joins the part that holds more of it
         if after < len(ends) and ends[after] - aim <= aim - (ends[after - 1] if after else 0):
             after += 1
         after = min(max(after, first + 1), len(units) - (parts - part))
@@ -268,7 +268,7 @@ def split(path: str | os.PathLike[str], parts: int, per_utt: bool = False) -> li
 
 
 def _read_leniently(path: Path) -> dict[str, str]:
-    """A table in any order; repeated lines count once and malformed ones not at all."""
+    """Read a table in any order, counting repeated lines once and skipping malformed ones."""
     form = FORMATS.get(path.name, (lambda value: True, ""))[0]
     table: dict[str, str] = {}
     try:
@@ -288,7 +288,7 @@ def _read_leniently(path: Path) -> dict[str, str]:
 
 
 def _restrict(tables: Tables, utt2spk: dict[str, str]) -> Tables:
-    """The part of all tables that belongs to these utterances."""
+    """Return the part of all tables that belongs to these utterances."""
     segments = tables.get("segments")
     speakers = set(utt2spk.values())
     recordings = utt2spk.keys() if segments is None else {segments[utt].split()[0] for utt in utt2spk}
@@ -302,7 +302,7 @@ def _restrict(tables: Tables, utt2spk: dict[str, str]) -> Tables:
 
 
 def _content(tables: Tables) -> dict[str, str]:
-    """File name -> text; `utt2spk` last, because nothing takes a directory without it for a data directory."""
+    """Return the text of each file by name; `utt2spk` comes last: without it no program accepts a directory."""
     return {
         name: "".join(f"{key} {table[key]}\n" for key in sorted(table))
         for name, table in sorted(tables.items(), key=lambda item: item[0] == "utt2spk")
@@ -317,13 +317,13 @@ def _bytes(path: Path) -> bytes | None:
 
 
 def _extras(path: Path) -> dict[str, bytes]:
-    """What describes a directory's features as a whole: `frame_shift` and the files of `conf/`."""
+    """Read the files that describe a directory's features as a whole: `frame_shift` and those of `conf/`."""
     files = [path / "frame_shift", *sorted((path / "conf").glob("*"))]
     return {str(file.relative_to(path)): file.read_bytes() for file in files if file.is_file()}
 
 
 def _write(directory: Path, tables: Tables, extras: dict[str, bytes]) -> None:
-    """Make the directory hold exactly these tables; touches nothing that is right already."""
+    """Make the directory hold exactly these tables, writing only what differs."""
     content = extras | {name: text.encode() for name, text in _content(tables).items()}
     changed = [name for name, data in content.items() if _bytes(directory / name) != data]
     stale = [name for name in (*TABLES, *_extras(directory)) if name not in content and (directory / name).exists()]
