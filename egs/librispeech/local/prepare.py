@@ -9,18 +9,15 @@ speakers of train) and <data-dir>/test (other speakers) with `trials`, drawn her
 from __future__ import annotations
 
 import argparse
-import gzip
 import os
 import re
 import shutil
-import tarfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from ser.base.archive import unpack
 from ser.base.download import download
 from ser.base.errors import SerError, run_main
-from ser.base.progress import progress
 from ser.base.words import some
 from ser.data import corpus
 from ser.data import speaker_corpus as speakers
@@ -61,12 +58,7 @@ def fetch(folder: Path, subsets: Sequence[str], url: str) -> None:
             raise SerError(f"{error}; or give the unpacked corpus with --corpus-dir") from None
         unpacking = partial / f"{subset}.unpacking"
         shutil.rmtree(unpacking, ignore_errors=True)
-        try:
-            with tarfile.open(archive, "r|gz") as members:
-                for member in progress(members, number, f"unpacking {subset}", unit="file"):
-                    members.extract(member, unpacking, filter="data")
-        except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise SerError(f"{archive}: not a usable archive ({error}); remove it and run again") from None
+        unpack(archive, unpacking, number)
         whole.parent.mkdir(exist_ok=True)
         (unpacking / "LibriSpeech" / subset).rename(whole)
         shutil.rmtree(unpacking)

@@ -28,6 +28,6 @@ def progress(items: Iterable[Item], total: int, what: str, unit: str = "utt") ->
         now = time.monotonic()
         if done and now - reported >= _LOG_EVERY_SECONDS:
             reported = now
-            left = (now - started) / done * (total - done)
+            left = (now - started) / done * max(0, total - done)
             print(f"progress: {done}/{total} {unit} {what}, {left:.0f} s left", file=sys.stderr, flush=True)
         yield item
