@@ -49,18 +49,29 @@ class HasFile(Protocol):
     def path(self) -> str | Path: ...
 
 
+class _Parser(argparse.ArgumentParser):
+    def parse_args(self, *args, **kwargs):
+        if "--list-options" in sys.argv[1:]:
+            print(*(o.removeprefix("--") for a in self._actions if a.dest not in self.shared and a.help != argparse.SUPPRESS
+                    for o in a.option_strings), sep="\n")
+            sys.exit()
+        return super().parse_args(*args, **kwargs)
+
+
 def parser(description: str) -> argparse.ArgumentParser:
     """An argument parser with what every preparation program takes: where the corpus is and where the lists go."""
-    arguments = argparse.ArgumentParser(
+    arguments = _Parser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    arguments.add_argument("--corpus-dir", type=Path, required=True, help="the corpus as distributed, unpacked")
+    arguments.add_argument("--corpus-dir", type=Path, help="the corpus as distributed, unpacked")
     arguments.add_argument("--nj", type=int, default=4, help="files looked at (or fetched) at the same time")
     arguments.add_argument(
         "--allow-partial", type=boolean, default=False, metavar="true|false",
         help="go on with a part of the corpus, leaving out what is missing or unreadable (default false)",
     )
+    arguments.add_argument("--cmd", default="run.py", help="job runner")
     arguments.add_argument("data_dir", type=Path, help="where the data directories go")
+    arguments.shared = {action.dest for action in arguments._actions}
     return arguments
 
 

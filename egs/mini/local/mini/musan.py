@@ -203,4 +203,4 @@ NOISE: dict[str, Maker] = {
     "rain": _rain, "wind": _wind,
 }  # fmt: skip
 MUSIC: dict[str, Maker] = {"arpeggio": _arpeggio, "band": _band_music, "chords": _chords, "percussion": _percussion}
-FILES_PER_KIND = 2
+FILES_PER_KIND = 2  # by default

@@ -106,8 +106,8 @@ MANNERS = {
 
 
 @dataclass(frozen=True)
-class Recording:
-    """What was said: (N,) int16 at 16 kHz, and where in it the speech and its emotional stretch lie, in seconds."""
+class SpokenSentence:
+    """A recording, (N,) int16 at 16 kHz, and where its speech and its emotional stretch begin and end, in seconds."""
 
     samples: np.ndarray
     speech: tuple[float, float]
@@ -147,8 +147,8 @@ class _Spoken:
         return sum(frames for _, frames in self.segments)
 
 
-def record(speaker: Speaker, emotion: str, sentence: list[Syllable], rng: np.random.Generator) -> Recording:
-    """A recording of `speaker` saying `sentence` with `emotion` (a key of `MANNERS`)."""
+def record(speaker: Speaker, emotion: str, sentence: list[Syllable], rng: np.random.Generator) -> SpokenSentence:
+    """Synthesise `speaker` saying `sentence` with `emotion` (a key of `MANNERS`)."""
     manner = _personal(MANNERS[emotion], speaker, strength=rng.uniform(0.9, 1.3))
     count = len(sentence)
     while True:
@@ -171,7 +171,7 @@ def record(speaker: Speaker, emotion: str, sentence: list[Syllable], rng: np.ran
     tracks = _perform(spoken, speaker, manner, stretch, rng)
     samples, start = _finish(synthesise(tracks, rng), silence, rng)
     begins, ends, *emotional = (start + frame / FRAMES_PER_SECOND for frame in (0, frames, *stretch))
-    return Recording(samples, (begins, ends), None if emotion == "neutral" else tuple(emotional))
+    return SpokenSentence(samples, (begins, ends), None if emotion == "neutral" else tuple(emotional))
 
 
 def _personal(manner: Manner, speaker: Speaker, strength: float) -> Manner:
