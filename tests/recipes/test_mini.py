@@ -19,6 +19,7 @@ from ser.data.datadir import validate
 
 SPLITS = {"train": 14, "dev": 4, "test": 8}
 EMOTIONS = ["angry", "happy", "neutral", "sad"]
+SMALLEST = "--train-speakers 1 --dev-speakers 1 --test-speakers 1 --takes 1 --noise-files 1"
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +184,6 @@ def test_a_small_corpus_is_a_part_of_a_larger_one_and_grows_and_shrinks_in_place
     def prepare(train: int, dev: int, test: int, takes: int, noise: int) -> dict[str, dict[str, str]]:
         shell(f"egs/mini/local/prepare.py --cmd run.py --nj 2 --train-speakers {train} --dev-speakers {dev} "
               f"--test-speakers {test} --takes {takes} --noise-files {noise} {tmp_path}/data")
-        shell(f"local/prepare_musan.sh {tmp_path}/data/local/musan {tmp_path}/data/noise")  # what is there is all used
         for split, number in (("train", train), ("dev", dev), ("test", test)):
             validate(tmp_path / "data" / split, need=("wav.scp", "utt2emo"), emotions=EMOTIONS)
             utt2spk = read_table(tmp_path / "data" / split / "utt2spk")
@@ -203,26 +203,27 @@ def test_a_small_corpus_is_a_part_of_a_larger_one_and_grows_and_shrinks_in_place
             wav = f"local/corpus/{utterance.split('-')[0]}/{utterance}.wav"
             assert (tmp_path / "data" / wav).read_bytes() == (data / wav).read_bytes()
     stamp = (tmp_path / "data/local/corpus/spk01/.done").stat().st_mtime_ns
-    assert all(small[split].items() <= prepare(3, 5, 2, takes=1, noise=1)[split].items() for split in SPLITS)
+    more_speakers = prepare(2, 5, 2, takes=1, noise=1)
     assert (tmp_path / "data/local/corpus/spk01/.done").stat().st_mtime_ns == stamp  # not made again
-    assert all(small[split].items() < prepare(2, 1, 1, takes=3, noise=2)[split].items() for split in SPLITS)
+    more_takes = prepare(2, 1, 1, takes=3, noise=2)
+    assert all(small[split].items() <= more_speakers[split].items() for split in SPLITS)
+    assert all(small[split].items() < more_takes[split].items() for split in SPLITS)
     assert prepare(2, 1, 1, takes=1, noise=1) == small
 
 
 def test_speech_goes_where_asked(tmp_path, shell):
-    small = "--train-speakers 1 --dev-speakers 1 --test-speakers 1 --takes 1 --noise-files 1"
-    shell(f"egs/mini/local/prepare.py --cmd run.py --corpus-dir {tmp_path}/speech --nj 4 {small} {tmp_path}/data")
+    shell(f"egs/mini/local/prepare.py --cmd run.py --corpus-dir {tmp_path}/speech --nj 4 {SMALLEST} {tmp_path}/data")
     assert [path.name for path in sorted((tmp_path / "speech").iterdir())] == ["spk01", "spk15", "spk19"]
     assert [path.name for path in (tmp_path / "data/local").iterdir() if path.name != "log"] == ["musan"]
     assert lists(tmp_path / "data")["dev"].keys() == read_table(tmp_path / "data/dev/utt2spk").keys()
 
 
 def test_an_interrupted_synthesis_leaves_no_lists_and_goes_on(tmp_path, shell):
-    command = "egs/mini/local/prepare.py --train-speakers 1 --dev-speakers 1 --test-speakers 1 --takes 1 --nj 2"
+    command = f"egs/mini/local/prepare.py {SMALLEST} --nj 2"
     failed = shell(f"{command} --cmd false {tmp_path}/data", ok=False)  # a runner that loses all of its jobs
     assert "5 folders of audio are missing" in failed.stderr and f"{tmp_path}/data/local/log" in failed.stderr
     assert not (tmp_path / "data/train").exists()
-    shell(f"egs/mini/local/prepare.py {command.split(None, 1)[1]} --job 1/2 {tmp_path}/data")
+    shell(f"{command} --job 1/2 {tmp_path}/data")
     done = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.wav")}
     assert {path.parent.name for path in done} == {"free-sound", "spk01", "spk19"}
     shell(f"{command} --cmd run.py {tmp_path}/data")
@@ -232,8 +233,8 @@ def test_an_interrupted_synthesis_leaves_no_lists_and_goes_on(tmp_path, shell):
 
 def test_options(tmp_path, shell):
     program = "egs/mini/local/prepare.py"
-    for arguments in ("", f"--nj 0 {tmp_path}", f"--no-such-option 1 {tmp_path}", f"{tmp_path} {tmp_path}",
-                      f"--takes 0 {tmp_path}", f"--dev-speakers 0 {tmp_path}", f"--noise-files x {tmp_path}"):
+    for arguments in ("", f"--nj 0 {tmp_path}", f"--no-such-option 1 {tmp_path}", f"--dev-speakers 0 {tmp_path}",
+                      f"--noise-files x {tmp_path}"):
         assert "error" in shell(f"{program} {arguments}", ok=False).stderr
     assert list(tmp_path.iterdir()) == []
     assert "--corpus-dir" in shell(f"{program} --help").stdout

@@ -77,7 +77,8 @@ def main() -> None:
         for utterance, take in takes(speaker, args.takes).items():
             wav = corpus_dir / speaker / f"{utterance}.wav"
             sets[split].append(EmotionRecording(utterance, speaker, take.emotion, wav))
-    seconds = corpus.measure([recording for recordings in sets.values() for recording in recordings], args.nj, False)
+    seconds = corpus.measure([recording for recordings in sets.values() for recording in recordings], args.nj,
+                             args.allow_partial)
     corpus.write_sets(data_dir, sets, seconds)
 
 
