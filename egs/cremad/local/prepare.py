@@ -73,7 +73,7 @@ def fetch(folder: Path, jobs: int, archive_url: str = ARCHIVE_URL, media_url: st
 
 
 def _unpack(archive: Path, tree: Path) -> dict[str, tuple[str, int]]:
-    """Unpack AudioWAV and the tables; SHA-256 and size of the recordings that are pointers, by file name."""
+    """Unpack AudioWAV and the tables; return SHA-256 and size of the recordings that are pointers, by file name."""
     pointers: dict[str, tuple[str, int]] = {}
     (tree / "AudioWAV").mkdir(parents=True, exist_ok=True)
     try:
@@ -95,10 +95,10 @@ def _unpack(archive: Path, tree: Path) -> dict[str, tuple[str, int]]:
 
 
 def find(folder: Path, allow_partial: bool) -> list[EmotionRecording]:
-    """The recordings of the four classes; says what is left out.
+    """Return the recordings of the four classes, and print what is left out.
 
     Raises:
-        SerError: no recordings, or (unless `allow_partial`) a class of the four is incomplete.
+        SerError: there are no recordings, or (unless `allow_partial`) one of the four classes is incomplete.
     """
     corpus.require_folder(folder, "AudioWAV/*.wav", REMEDY)
     recordings, found, other = [], Counter(), []
@@ -123,7 +123,7 @@ def find(folder: Path, allow_partial: bool) -> list[EmotionRecording]:
 
 
 def _missing(folder: Path) -> list[str]:
-    """Recordings that the corpus's own table names and AudioWAV lacks."""
+    """Return the recordings that the corpus's own table names and AudioWAV lacks."""
     table = folder / "SentenceFilenames.csv"
     if not table.is_file():
         return []

@@ -24,10 +24,10 @@ REMEDY = "name the folder that holds Session1 … Session5 (often called IEMOCAP
 
 
 def read_evaluation(path: Path) -> list[tuple[str, str]]:
-    """Turn and label of each turn in one dialog's file; the lines of single annotators are skipped.
+    """Read the name and label of each turn in one dialog's file, skipping the lines of single annotators.
 
     Raises:
-        SerError: a line that begins like a turn's is none.
+        SerError: a line that begins like that of a turn has another form.
     """
     turns = []
     for number, line in enumerate(path.read_bytes().decode("utf-8-sig", errors="replace").splitlines(), 1):
@@ -43,11 +43,11 @@ def read_evaluation(path: Path) -> list[tuple[str, str]]:
 
 
 def find(folder: Path, merge_excited: bool, allow_partial: bool) -> list[EmotionRecording]:
-    """The turns of the classes used; says what is left out.
+    """Return the turns of the classes used, and print what is left out.
 
     Raises:
-        SerError: no sessions, a malformed file, a turn labelled twice, or (unless `allow_partial`) counts that are
-            not the full release's.
+        SerError: there are no sessions, a file is malformed, a turn is labelled twice, or (unless `allow_partial`)
+            the counts are not those of the full release.
     """
     corpus.require_folder(folder, "Session*/dialog/EmoEvaluation/*.txt", REMEDY)
     classes = CLASSES | ({"exc": "happy"} if merge_excited else {})

@@ -40,7 +40,7 @@ REMEDY = "name the folder that holds train-clean-100 and its like, or a new fold
 def fetch(folder: Path, subsets: Sequence[str], url: str) -> None:
     """Make `folder` with these subsets from their archives; it appears when all are there.
 
-    What a killed run had fetched or unpacked is used.
+    A killed run's downloads and unpacked subsets are used.
     """
     unknown = [subset for subset in subsets if subset not in SUBSETS]
     if unknown:
@@ -68,10 +68,10 @@ def fetch(folder: Path, subsets: Sequence[str], url: str) -> None:
 
 
 def find(folder: Path, subsets: Sequence[str]) -> list[SpeakerRecording]:
-    """The recordings of these subsets; says how much of each is there.
+    """Return the recordings of these subsets, and print how much of each is there.
 
     Raises:
-        SerError: a subset is not there or empty, or a recording is in another speaker's folder.
+        SerError: a subset is missing or empty, or a recording is in another speaker's folder.
     """
     found: list[SpeakerRecording] = []
     other: list[str] = []

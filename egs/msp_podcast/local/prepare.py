@@ -41,10 +41,10 @@ class Segment:
 
 
 def read_segments(folder: Path) -> list[Segment]:
-    """All labelled segments of a release.
+    """Read all labelled segments of a release.
 
     Raises:
-        SerError: no label table, a malformed row, or a segment twice or without speaker or split.
+        SerError: there is no label table, a row is malformed, or a segment occurs twice or has no speaker or split.
     """
     table = next((folder / name for name in TABLES if (folder / name).is_file()), None)
     if table is None:
@@ -80,7 +80,7 @@ def read_segments(folder: Path) -> list[Segment]:
 
 
 def _read_pairs(path: Path) -> dict[str, str]:
-    """Lines `value; file.wav` or `file.wav; value` of the older layout; those without a WAV file are other tables."""
+    """Read lines `value; file.wav` or `file.wav; value` of the older layout, skipping lines without a WAV file."""
     if not path.is_file():
         raise SerError(f"{path}: no such file, and the label table has no column in its place; {REMEDY}")
     pairs: dict[str, str] = {}
@@ -98,17 +98,17 @@ def _read_pairs(path: Path) -> dict[str, str]:
 
 
 def speaker_id(segment: Segment) -> str:
-    """A release's speaker number, padded; an unknown speaker is one of its own in each segment."""
+    """Return a padded speaker number; the unknown speaker of a segment counts as one who speaks in no other."""
     if segment.speaker.casefold() in UNKNOWN:
         return f"Unknown-{Path(segment.name).stem}"
     return f"Spk{segment.speaker:0>5}" if segment.speaker.isdigit() else re.sub(r"[^\w.-]", "_", segment.speaker)
 
 
 def select(folder: Path, segments: list[Segment]) -> dict[str, list[EmotionRecording]]:
-    """Recordings of the five classes by split; says what is left out.
+    """Return the recordings of the five classes by split, and print what is left out.
 
     Raises:
-        SerError: no audio folder, or a speaker in two splits.
+        SerError: there is no audio folder, or a speaker is in two splits.
     """
     audio = next((folder / name for name in AUDIO_FOLDERS if (folder / name).is_dir()), None)
     if audio is None:
@@ -144,7 +144,7 @@ def select(folder: Path, segments: list[Segment]) -> dict[str, list[EmotionRecor
 
 
 def report_release(folder: Path, segments: list[Segment], sets: dict[str, list[EmotionRecording]]) -> None:
-    """Say which release this looks like, and warn where it is not the one of the paper."""
+    """Print which release this looks like, and warn if it is not the one of the paper."""
     ours = {name: (len(recordings), len({r.speaker for r in recordings if not r.speaker.startswith("Unknown-")}))
             for name, recordings in sets.items()}
     total = Counter(SPLITS.get(segment.split.casefold(), "") for segment in segments)

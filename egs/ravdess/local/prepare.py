@@ -35,7 +35,7 @@ REMEDY = "name the folder that holds Actor_01 … Actor_24, or a new folder to h
 
 
 def official_files() -> list[str]:
-    """The 1440 files of the speech archive, 60 per actor; neutral has no strong intensity."""
+    """Return the names of the 1440 files of the speech archive, 60 per actor; neutral has no strong intensity."""
     return [
         f"Actor_{actor:02d}/03-01-{emotion}-{intensity}-{statement}-{repetition}-{actor:02d}.wav"
         for actor, emotion, intensity, statement, repetition in itertools.product(
@@ -46,7 +46,7 @@ def official_files() -> list[str]:
 
 
 def fetch(folder: Path, url: str = URL, size: int = SIZE, md5: str = MD5) -> None:
-    """Make `folder` from the public archive; what a killed run had fetched is used, and nothing half-made is there."""
+    """Make `folder` from the public archive; it appears when it is complete. A killed run's download is continued."""
     partial = folder.with_name(folder.name + ".partial")
     archive = partial / "Audio_Speech_Actors_01-24.zip"
     print(f"{folder} does not exist: fetching RAVDESS speech (CC BY-NC-SA 4.0) into {partial}")
@@ -70,10 +70,11 @@ def fetch(folder: Path, url: str = URL, size: int = SIZE, md5: str = MD5) -> Non
 
 
 def find(folder: Path, calm: str, allow_partial: bool) -> list[EmotionRecording]:
-    """The recordings of the classes used; says what is left out and what the official archive has beyond this folder.
+    """Return the recordings of the classes used; print what is left out and which official files are missing.
 
     Raises:
-        SerError: no recordings, one in another actor's folder, or (unless `allow_partial`) a class is incomplete.
+        SerError: there are no recordings, one is in another actor's folder, or (unless `allow_partial`) a class is
+            incomplete.
     """
     corpus.require_folder(folder, "Actor_*/*.wav", REMEDY)
     classes = CLASSES | ({"calm": "neutral"} if calm == "neutral" else {})

@@ -38,7 +38,7 @@ REMEDY = "name the folder that holds vox1 and vox2, with folders wav (or aac) of
 
 @dataclass
 class Tree:
-    """A folder of speakers' folders; `is_test`: it is the published test part, whose speakers are not trained on."""
+    """A folder of speakers' folders; `is_test` marks the published test part, whose speakers are not trained on."""
 
     path: Path
     is_test: bool
@@ -46,7 +46,7 @@ class Tree:
 
 @dataclass
 class Found:
-    """What a speaker's folder holds."""
+    """The contents of a speaker's folder."""
 
     recordings: list[SpeakerRecording] = field(default_factory=list)
     other: list[str] = field(default_factory=list)  # files that are no recordings
@@ -54,7 +54,7 @@ class Found:
 
 
 def find_trees(folder: Path) -> list[Tree]:
-    """All trees below `folder`, sorted; one that is reached over two paths counts once.
+    """Return all trees below `folder`, sorted; one that is reached over two paths counts once.
 
     Raises:
         SerError: there is none.
@@ -83,7 +83,7 @@ def find_trees(folder: Path) -> list[Tree]:
 
 
 def scan(trees: Sequence[Tree], jobs: int) -> dict[str, list[SpeakerRecording]]:
-    """The recordings of each tree, by the tree's path, without opening any.
+    """List the recordings of each tree, by the tree's path, without opening any.
 
     Raises:
         SerError: a recording is in two trees.
@@ -110,7 +110,7 @@ def scan(trees: Sequence[Tree], jobs: int) -> dict[str, list[SpeakerRecording]]:
 
 
 def scan_speaker(folder: str, speaker: str) -> Found:
-    """The recordings of one speaker, sorted by video and number."""
+    """List the recordings of one speaker, sorted by video and number."""
     found = Found()
     for video in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if not video.is_dir():
@@ -134,7 +134,7 @@ def scan_speaker(folder: str, speaker: str) -> Found:
 
 
 def may_need_ffmpeg(tree: Tree) -> bool:
-    """Whether the first recording of a tree is compressed; looked at before minutes are spent on listing the rest."""
+    """Return whether the first recording of a tree is compressed, which takes no time; listing all takes minutes."""
     for speaker in os.scandir(tree.path):
         if SPEAKER.fullmatch(speaker.name) and (first := scan_speaker(speaker.path, speaker.name).recordings):
             return bool(first[0].command)
@@ -142,10 +142,10 @@ def may_need_ffmpeg(tree: Tree) -> bool:
 
 
 def find_trials(folder: Path, named: str) -> Path:
-    """The list of trials: the one named, or the published one somewhere near the trees.
+    """Return the path of the list of trials: the one named, or the published one at most two folders below `folder`.
 
     Raises:
-        SerError: it is not there, or there are several that differ.
+        SerError: there is none, or there are several that differ.
     """
     if named:
         if not (folder / named).is_file():
@@ -163,7 +163,7 @@ def find_trials(folder: Path, named: str) -> Path:
 
 
 def select_trials(path: Path, found: Sequence[SpeakerRecording], folder: Path) -> list[Trial]:
-    """The trials in utterance ids.
+    """Read the trials, with utterance ids.
 
     Raises:
         SerError: a recording of a trial is not in the corpus, or a trial's label does not agree with its names.
@@ -193,7 +193,7 @@ def select_trials(path: Path, found: Sequence[SpeakerRecording], folder: Path) -
 
 
 def report(found: Sequence[SpeakerRecording]) -> None:
-    """Say how much of which release is there."""
+    """Print how much of which release is there."""
     for prefix, (name, num_speakers, num_recordings) in RELEASES.items():
         own = [recording for recording in found if recording.speaker.startswith(prefix)]
         if own:
