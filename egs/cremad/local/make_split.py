@@ -2,8 +2,8 @@
 """Deal the 91 actors of CREMA-D into train, dev and test: the rule behind ../conf/split.txt, which it prints.
 
 Men and women are dealt separately, 27 + 24 to train, 4 + 4 to dev and 17 + 15 to test, from the youngest to the
-oldest. The next actor goes to the set that is furthest behind its share, so the sets have similar ages. Nothing is random.
-The table of actors is the corpus's own VideoDemographics.csv.
+oldest. The next actor goes to the set that is furthest behind its share, so the sets have similar ages. Nothing is
+random. The table of actors is the corpus's own VideoDemographics.csv.
 """
 
 from __future__ import annotations
