@@ -27,7 +27,7 @@ import yaml
 from ser.augment.copypaste import SCHEMES
 from ser.base.errors import SerError, run_main
 from ser.base.files import write_text
-from ser.data.labels import EMOTIONS
+from ser.data.labels import EMOTION_TABLE
 from ser.training.options import CHOICES, RECORD, TrainOptions, checked
 from ser.training.runs import Run, refuse_other_options
 from ser.training.systems import SYSTEMS
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--tag", default="", help="last part of the folders' names (default: the options changed)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="training options over the recipe's own")
     parser.add_argument("--config-name", help="name of that file, for the tag (default: its own without ending)")
-    parser.add_argument("--labels", default=EMOTIONS, choices=CHOICES["labels"], help="(default: %(default)s)")
+    parser.add_argument("--labels", default=EMOTION_TABLE, choices=CHOICES["labels"], help="(default: %(default)s)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="(default: %(default)s)")
     parser.add_argument("--splits", default="-", metavar="FILE",
                         help="JSON lines with fold, train, dev and tests; -: standard input (default: -)")

@@ -19,7 +19,7 @@ from torch import nn
 from ser.base.arguments import named_folder
 from ser.base.errors import SerError, run_main
 from ser.data.datadir import DataDir
-from ser.data.labels import EMOTIONS, Labels
+from ser.data.labels import EMOTION_TABLE, Labels
 from ser.scoring.metrics import MEASURES
 from ser.scoring.predictions import check_complete, write_score
 from ser.training.checkpoint import load_model
@@ -88,7 +88,7 @@ def score_test(
                        f"({checkpoint['front_end']!r}); make its features with those (run.sh stages 1 and 2)")
     lists, store = DataDir(data), system.load([data], device)
     check_complete(lists.utterances, store.utterances)
-    labels = Labels.read([data], store.utterances, classes, EMOTIONS)
+    labels = Labels.read([data], store.utterances, classes, EMOTION_TABLE)
     # Softmax once more in float64: float32 rows sum to 1 only to 1e-7 times the classes.
     posteriors = np.exp(log_posteriors(model, store).astype(np.float64))
     posteriors /= posteriors.sum(1, keepdims=True)

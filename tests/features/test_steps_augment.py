@@ -17,7 +17,8 @@ import soundfile
 from ser.base.errors import SerError
 from ser.base.kaldi_tables import read_table, write_table
 from ser.data.arks import read_arks
-from ser.data.datadir import DataDir, subset, validate
+from ser.data.datadir import DataDir, validate
+from ser.data.rearrange import subset
 from ser.features.noise import NoiseReader, read_utt2noise
 
 RATE = 8000

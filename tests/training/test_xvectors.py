@@ -18,7 +18,7 @@ from tiny_data import make_data
 
 from ser.base.errors import SerError
 from ser.base.kaldi_tables import read_table, write_table
-from ser.data import datadir
+from ser.data import datadir, rearrange
 from ser.data.arks import ArkWriter, read_arks
 from ser.features.directories import front_end
 from ser.features.store import FeatureStore
@@ -87,7 +87,7 @@ def extract(monkeypatch, place: Path, verb: str, *arguments: object, out: str = 
 def extract_all(monkeypatch, place: Path, jobs: int, out: str = "xvectors") -> None:
     """As the shell script does."""
     extract(monkeypatch, place, "check", out=out)
-    datadir.split(place / "test_voiced", jobs)
+    rearrange.split(place / "test_voiced", jobs)
     for job in range(1, jobs + 1):
         extract(monkeypatch, place, "job", "--nj", jobs, "--job", job, out=out)
     extract(monkeypatch, place, "collect", "--nj", jobs, "--max-drop", 0.1, out=out)

@@ -1,11 +1,11 @@
-"""Wording of messages."""
+"""Wording that messages share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 
-def some(names: Sequence[str], most: int = 10, separator: str = ", ") -> str:
-    """Join names for a message: `a, b, c and 4 more` where there are more than `most`."""
-    rest = len(names) - most
-    return separator.join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+def some(names: Iterable[object], most: int = 10, separator: str = ", ") -> str:
+    """Return the first `most` names as a list in words, and how many more there are: `a, b and 4 more`."""
+    texts = [str(name) for name in names]
+    return separator.join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")

@@ -19,6 +19,7 @@ import numpy as np
 import soundfile
 
 from ser.base.errors import SerError
+from ser.base.files import is_lfs_pointer
 from ser.base.kaldi_tables import read_table
 
 if TYPE_CHECKING:  # importing torch takes a second, and many who read audio never resample
@@ -138,14 +139,14 @@ def _decode(source: str | BinaryIO, name: str, channel: int) -> Recording:
 
 def _what_it_is(source: str | BinaryIO) -> str:
     if isinstance(source, str):
+        if is_lfs_pointer(source):
+            return "a Git LFS pointer, not audio; run `git lfs pull` in its repository"
         with open(source, "rb") as file:
-            start = file.read(64)
+            start = file.read(16)
     else:
         source.seek(0)
-        start = source.read(64)
-    if start.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer, not audio; run `git lfs pull` in its repository"
-    return f"not audio that libsndfile reads, it begins with {start[:16]!r}; convert it to WAV or FLAC"
+        start = source.read(16)
+    return f"not audio that libsndfile reads, it begins with {start!r}; convert it to WAV or FLAC"
 
 
 @lru_cache(maxsize=16)

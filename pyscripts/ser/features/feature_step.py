@@ -30,7 +30,7 @@ from pathlib import Path
 from ser.base.errors import SerError
 from ser.base.files import Marker, file_identity, fingerprint, remove_leftovers, write_text
 from ser.base.kaldi_tables import read_table, write_table
-from ser.data import datadir
+from ser.data import rearrange
 from ser.data.arks import ArkWriter, ark_of
 
 _NAMED_DROPS = 5
@@ -240,7 +240,7 @@ def _collect(step: FeatureStep, place: Directory, jobs: Sequence[_Job], max_drop
     marker = Marker(_marker_path(step, place), step.digest(data, summary.dropped if mend else ()))
     marker.write([target / step.scp, *outputs, *(job.ark for job in jobs)])
     if mend:
-        datadir.fix(data)
+        rearrange.fix(data)
     _remove_surplus(place.ark_dir, _ark_name(step, place), len(jobs))
     print(f"{step.name}: {target}: {summary.describe()}")
 

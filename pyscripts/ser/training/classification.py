@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ser.augment.copypaste import BatchPlan, CopyPaste
 from ser.base.errors import SerError
 from ser.base.files import fingerprint
-from ser.data.labels import EMOTIONS, NEUTRAL, Labels
+from ser.data.labels import EMOTION_TABLE, NEUTRAL, Labels
 from ser.features.packed import Pack, is_packed, pack
 from ser.scoring.metrics import MEASURES, count_confusion
 from ser.training.checkpoint import transfer
@@ -35,7 +35,7 @@ def make_plans(data: Sequence[str], options: TrainOptions) -> tuple[CopyPaste, L
         labels = Labels(*Pack(data[0]).labels(options.labels))
     else:
         labels = Labels.read(data, utterances, table=options.labels)
-    emotions = options.labels == EMOTIONS
+    emotions = options.labels == EMOTION_TABLE
     neutral = labels.classes.index(NEUTRAL) if emotions and NEUTRAL in labels.classes else None
     plans = CopyPaste(
         labels.indices, lengths, options.scheme, neutral, options.batch_size, options.crop, options.short_utt,

@@ -14,7 +14,7 @@ import yaml
 
 from ser.augment.copypaste import SCHEMES, SHORT_UTTERANCES
 from ser.base.errors import SerError
-from ser.data.labels import EMOTIONS
+from ser.data.labels import EMOTION_TABLE, SPEAKER_TABLE
 from ser.scoring.metrics import MEASURES
 from ser.training.systems import SYSTEMS
 
@@ -23,7 +23,7 @@ RECORD = "run"  # the part of a run's config.yaml that says what it was made fro
 CHOICES = {
     "system": tuple(SYSTEMS),
     "scheme": tuple(SCHEMES),
-    "labels": (EMOTIONS, "utt2spk"),
+    "labels": (EMOTION_TABLE, SPEAKER_TABLE),
     "select": (*MEASURES, "loss"),
     "optimiser": ("adam", "adamw", "sgd"),
     "schedule": ("constant", "step", "cosine"),
@@ -48,7 +48,7 @@ class TrainOptions:
     scheme: str = "none"
     seed: int = 0
     init: str = "random"
-    labels: str = EMOTIONS
+    labels: str = EMOTION_TABLE
     epochs: int = 50
     patience: int = 0
     select: str = "weighted_f1"

@@ -18,7 +18,7 @@ from typing import Any
 from ser.base.errors import SerError
 from ser.base.files import Marker, fingerprint, write_text
 from ser.base.lock import FolderLock
-from ser.data.labels import EMOTIONS
+from ser.data.labels import EMOTION_TABLE, SPEAKER_TABLE
 from ser.features.packed import label_file
 from ser.scoring.predictions import score_folder
 from ser.training.options import TrainOptions
@@ -166,7 +166,7 @@ def score_marker(folder: Path, test: str, data: Path) -> Marker:
     """
     options = TrainOptions.read([folder / CONFIG])
     identity = SYSTEMS[options.system].identity([str(data)])
-    tables = (data / EMOTIONS, data / "utt2spk")
+    tables = (data / EMOTION_TABLE, data / SPEAKER_TABLE)
     digest = fingerprint(folder / "best.pt", options.changed(), identity, *tables)
     return Marker(score_folder(folder, test) / ".done", digest)
 
