@@ -244,7 +244,8 @@ def test_each_list_and_snr_in_one_directory(clean: Path, lists: Path, tmp_path: 
     assert {name: together.table(name) for name in expected} == expected
     assert list(together.table("utt2uniq").values()) == [u for u in DataDir(clean).utterances for _ in range(6)]
     before = contents(together.path)
-    assert "up to date" in shell(f"{step} --each true --snr '10 5 -2.5' {clean} '{noise} {music}' {tmp_path}/all").stdout
+    said = shell(f"{step} --each true --snr '10 5 -2.5' {clean} '{noise} {music}' {tmp_path}/all").stdout
+    assert "is up to date" in said
     assert contents(together.path) == before
 
 
@@ -280,7 +281,8 @@ def test_copies_of_an_utterance_are_read_once(clean: Path, lists: Path, tmp_path
           f"steps/prepare_feats.sh --nj 2 --max-drop 0.1 {copy} {copy}_voiced")
     originals = read_table(tmp_path / "cut_noisy_voiced/utt2uniq")
     assert originals.keys() == read_table(tmp_path / "cut_noisy_voiced/feats.scp").keys()
-    assert len(originals) == 44 and originals["s1-00-noise-snr10"] == "s1-00"  # the four of silence have no voiced frame
+    assert len(originals) == 44  # four are of silence, which has no voiced frame
+    assert originals["s1-00-noise-snr10"] == "s1-00"
 
 
 def test_originals_are_kept_through_copies_of_copies_and_checked(
@@ -292,7 +294,7 @@ def test_originals_are_kept_through_copies_of_copies_and_checked(
     shell(f"steps/augment_data_dir.sh --suffix n {copy} {lists}/noise_train.scp {tmp_path}/noisy")
     assert read_table(tmp_path / "noisy/utt2uniq") == {f"{utt}-n": original for utt, original in originals.items()}
     write_table(copy / "utt2uniq", originals | {"s1-00": "two words"})
-    with pytest.raises(SerError, match=r"utt2uniq:1: 's1-00 two words'; expected an utterance and the one it is a copy"):
+    with pytest.raises(SerError, match=r"utt2uniq:1: 's1-00 two words'; expected an utterance and the one"):
         validate(copy)
 
 
