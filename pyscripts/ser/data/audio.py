@@ -1,4 +1,4 @@
-"""Audio as Kaldi names it: files that libsndfile reads, pipes, and segments of recordings, as mono float32 waveforms.
+"""Reading audio as Kaldi names it (files, pipes, segments of recordings) into mono float32 waveforms.
 
 Waveforms are at int16 scale (-32768..32767), Kaldi's, whatever the file's own sample format.
 """
@@ -21,16 +21,16 @@ import soundfile
 from ser.base.errors import SerError
 from ser.base.kaldi_tables import read_table
 
-if TYPE_CHECKING:  # importing torch takes a second, and many who read audio never resample
+if TYPE_CHECKING:  # importing torch takes a second, and many programs that read audio never resample
     from torchaudio.transforms import Resample
 
 _INT16_SCALE = np.float32(32768)
-_UNKNOWN_SIZES = {0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF}  # data sizes of WAV written to a pipe: until the end
+_UNKNOWN_SIZES = {0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF}  # data sizes in headers of WAV that was written to a pipe
 _OVERSHOOT_SECONDS = 0.5  # a segment may end this much after its recording, as in Kaldi's extract-segments
 
 
 class AudioError(SerError):
-    """One recording's content cannot be used; others may. A file that cannot be opened is a plain SerError."""
+    """The content of one recording cannot be used. A file that cannot be opened raises a plain SerError instead."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class DecodedAudio:
 
 @dataclass(frozen=True)
 class Waveform:
-    """An utterance: (samples,) float32 at int16 scale and the rate asked for, and its length before resampling."""
+    """An utterance: (samples,) float32 at int16 scale and the rate asked for, and its seconds before resampling."""
 
     samples: np.ndarray
     seconds: float
 
 
 def is_pipe(rxfile: str) -> bool:
-    """Whether a wav.scp entry is a command whose output is the audio."""
+    """Return whether a wav.scp entry is a command whose output is the audio."""
     return rxfile.rstrip().endswith("|")
 
 
@@ -89,7 +89,7 @@ def _run_pipe(rxfile: str) -> bytes:
 
 
 def _check_wav_length(file: BinaryIO, size: int, name: str) -> None:
-    """Compare a WAV header's data size with what there is: libsndfile returns fewer samples and says nothing."""
+    """Raise AudioError for a WAV file shorter than its header says: libsndfile would return what is there, silently."""
     if size == 0:
         raise AudioError(f"{name}: is empty (0 bytes); copy or convert it again")
     riff = file.read(12)
@@ -156,7 +156,7 @@ def _resampler(source_rate: int, target_rate: int) -> Resample:
 
 
 def resample(waveform: np.ndarray, source_rate: int, target_rate: int) -> np.ndarray:
-    """Resample (samples,) float32 by torchaudio's windowed sinc; the very same array when the rates are equal."""
+    """Resample (samples,) float32 by torchaudio's windowed sinc; returns the array itself when the rates are equal."""
     if source_rate == target_rate or len(waveform) == 0:
         return waveform
     import torch
@@ -169,7 +169,7 @@ def read_audio(rxfile: str, rate: int, start: float = 0.0, end: float | None = N
     """Read a path or Kaldi pipe as (samples,) float32, channels averaged, resampled to `rate` Hz, at int16 scale.
 
     Args:
-        start, end: the piece wanted, in seconds of the recording; `end` None is until its end.
+        start, end: the piece wanted, in seconds of the recording; an `end` of None is the recording's.
 
     Raises:
         SerError, AudioError: as `decode`; or the piece is not inside the recording.
@@ -241,9 +241,9 @@ class UtteranceReader:
 
 
 def read_utterances(data: Path) -> dict[str, tuple[str, float, float | None]]:
-    """For every utterance of a data directory its file or pipe, and where it begins and ends in it, in seconds.
+    """Return for every utterance of a data directory its file or pipe, and its start and end in it, in seconds.
 
-    Without `segments` an utterance is its recording, from 0 to None; an end of -1 is the recording's.
+    Without `segments` an utterance is its recording, from 0 to None. An end of -1 is the recording's.
 
     Raises:
         SerError: a table is malformed, or `segments` names a recording that `wav.scp` does not have.
