@@ -256,6 +256,7 @@ FORMATS: dict[str, tuple[Callable[[str], bool], str]] = {
     "utt2num_frames": (lambda value: value.isdecimal() and int(value) > 0, "an utterance and its frames, 1 or more"),
     "segments": (_is_segment, "<utterance> <recording> <start> <end> with 0 <= start < end in s, or end -1"),
     "utt2noise": (_is_noise, "<utterance> <SNR in dB> <first sample> <noise file>"),
+    "utt2uniq": (_is_word, "an utterance and the one it is a copy of"),
     "wav.scp": (lambda value: not value.startswith("~"), "a path without ~, which only a shell expands"),
     "spk2gender": (lambda value: value in ("m", "f"), "a speaker and m or f"),
     "spk2warp": (lambda value: _positive(value) and 0.5 < float(value) < 1.5, "a speaker and a factor 0.5 to 1.5"),

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ser.base.errors import SerError
-from ser.base.files import file_identity, fingerprint
+from ser.base.files import fingerprint
 from ser.base.kaldi_tables import read_table
-from ser.data.arks import ark_of
+from ser.data.arks import ark_identities
 from ser.features.packed import Pack, is_packed
 
 
@@ -27,7 +27,7 @@ def frame_counts(data: Sequence[str | os.PathLike[str]]) -> tuple[Sequence[str],
 
 
 def front_end(data: Sequence[str | os.PathLike[str]]) -> str:
-    """The options that made the features of all of the data, as lines; '' where no directory records them.
+    """Return the options that made the features of all of the data, as lines; '' where no directory records them.
 
     Raises:
         SerError: they differ from one directory to another.
@@ -47,8 +47,12 @@ def front_end(data: Sequence[str | os.PathLike[str]]) -> str:
 
 
 def features_digest(data: Sequence[str | os.PathLike[str]]) -> str:
-    """A hash that changes whenever the features of any of the data do, without reading them."""
+    """Return a hash that changes whenever the features of any of the data do, without reading them.
+
+    Raises:
+        SerError: a packed set is not finished, or a table or an ark is missing.
+    """
     packs = [Pack(folder).digest for folder in data if is_packed(folder)]
     indices = [Path(folder) / "feats.scp" for folder in data if not is_packed(folder)]
-    arks = {ark_of(location) for index in indices for location in read_table(index).values()}
-    return fingerprint(*packs, *indices, sorted(map(file_identity, arks)))
+    arks = {identity for index in indices for identity in ark_identities(index, read_table(index)).values()}
+    return fingerprint(*packs, *indices, sorted(arks))
