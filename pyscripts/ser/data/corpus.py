@@ -8,8 +8,10 @@ from __future__ import annotations
 import argparse
 import filecmp
 import os
+import re
 import shutil
 import sys
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -48,19 +50,89 @@ class HasFile(Protocol):
     def path(self) -> str | Path: ...
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """An argument parser with what every preparation program takes: where the corpus is and where the lists go."""
-    arguments = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    arguments.add_argument("--corpus-dir", type=Path, required=True, help="the corpus as distributed, unpacked")
-    arguments.add_argument("--nj", type=int, default=4, help="files looked at (or fetched) at the same time")
-    arguments.add_argument(
-        "--allow-partial", type=boolean, default=False, metavar="true|false",
-        help="go on with a part of the corpus, leaving out what is missing or unreadable (default false)",
-    )
-    arguments.add_argument("data_dir", type=Path, help="where the data directories go")
-    return arguments
+class Parser(argparse.ArgumentParser):
+    """The arguments of a preparation program: those that all of them take, then those that it adds as its own.
+
+    The driver asks for the names of its own ones (--list-options), for their help (--help-options), and for the name of
+    the lists that they make (--data-name).
+    """
+
+    def __init__(self, description: str, fetched: str, licensed: str) -> None:
+        super().__init__(
+            description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        )
+        self._fetched, self._licensed = fetched, licensed
+        where = f"downloads/{fetched} beside <data-dir>, where it is fetched to" if fetched else "none"
+        self.add_argument(
+            "--corpus-dir", type=Path, metavar="DIR", help=f"the corpus as distributed, unpacked (default: {where})"
+        )
+        self.add_argument("--nj", type=int, default=4, metavar="N", help="files looked at, or fetched, at a time")
+        self.add_argument("--cmd", default="run.py", help="job runner, where jobs are needed (default: %(default)s)")
+        for name in ("list", "help"):
+            self.add_argument(f"--{name}-options", action="store_true", help=argparse.SUPPRESS)
+        self.add_argument("--data-name", action="store_true", help=argparse.SUPPRESS)
+        self.add_argument("data_dir", type=Path, nargs="?", help="where the data directories go")
+        self._shared = len(self._actions)
+        self._partial = self.add_argument(
+            "--allow-partial", type=boolean, default=False, metavar="true|false",
+            help="go on with a part of the corpus, leaving out what is missing or unreadable (default false)",
+        )
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: None = None) -> argparse.Namespace:  # type: ignore[override]
+        """Parse, answer the driver's questions, and fill in the corpus's folder.
+
+        Raises:
+            SerError: the corpus can only be had under a licence, and --corpus-dir does not say where it is.
+        """
+        parsed = super().parse_args(args, namespace)
+        own = self._actions[self._shared :]
+        if parsed.list_options:
+            print("\n".join(action.option_strings[0].removeprefix("--") for action in own))
+            sys.exit()
+        if parsed.help_options:
+            formatter = self.formatter_class(self.prog)
+            formatter.start_section("Corpus")
+            formatter.add_arguments(own)
+            formatter.end_section()
+            print(formatter.format_help(), end="")
+            sys.exit()
+        if parsed.data_name:
+            of_lists = [action for action in own if action is not self._partial and action.help != argparse.SUPPRESS]
+            print("-".join(_named(action, getattr(parsed, action.dest)) for action in of_lists
+                           if getattr(parsed, action.dest) != action.default))
+            sys.exit()
+        if parsed.data_dir is None:
+            self.error("name <data-dir>, where the data directories go")
+        if parsed.corpus_dir is None and self._licensed:
+            raise SerError(f"{self._licensed} is licensed and cannot be fetched; say where it is with --corpus-dir "
+                           "(see the recipe's README.md)")
+        if parsed.corpus_dir is None and self._fetched:
+            parsed.corpus_dir = parsed.data_dir.parent / "downloads" / self._fetched
+        return parsed
+
+
+def parser(description: str, fetched: str = "", licensed: str = "") -> Parser:
+    """Return a parser of what every preparation program takes: where the corpus is and where the lists go.
+
+    Options that a program adds are taken to change its lists, so the driver keeps those of other values apart, in
+    `data_<option>-<value>`; those without help are not.
+
+    Args:
+        description: the help's first part.
+        fetched: name of the corpus, if the program fetches it to `downloads/<name>` where --corpus-dir is not given.
+        licensed: name of the corpus, if only its licensees have it, so that --corpus-dir must be given.
+    """
+    return Parser(description, fetched, licensed)
+
+
+def _named(action: argparse.Action, value: object) -> str:
+    """Return an option's part of the name of the lists that it makes, in letters, digits, '.', '+' and '-'."""
+    name, text = action.option_strings[0].removeprefix("--"), str(value)
+    if value is True:
+        return name
+    if "/" in text:  # a path
+        return f"{name}-{zlib.crc32(text.encode()):08x}"
+    return f"{name}-{re.sub('[^A-Za-z0-9.+-]', '-', text.replace(' ', '+'))}"
 
 
 def boolean(text: str) -> bool:
