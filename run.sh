@@ -32,11 +32,11 @@ read_options() {
 --stop-stage=5 0|1|2|3|4|5  last stage
 --system=mfcc NAME          what a network reads: a system of the list below
 --network= NAME             the network that reads it (default: the system's first)
---scheme='none se-cp n-cp n+se-cp' "S…"  CopyPaste schemes
+--scheme='none se-cp n-cp n+se-cp' SCHEMES  of CopyPaste
 --train-data=clean D        clean, or clean+noise: with the noisy copies
 --init=random I             random, or the folder of a pre-trained model
---seeds=0 "N…"              a training for each
---folds= "K…"               folds to train and score, where the recipe has folds (default: all)
+--seeds=0 SEEDS             a training for each
+--folds= FOLDS               folds to train and score, where the recipe has folds (default: all)
 --config= FILE              training options over those of conf/train.yaml and egs/NAME/conf/train.yaml; the config.yaml
                             of a run makes that run again
 --tag= T                    ends the names of the runs' folders, beside runs of other training options
@@ -53,21 +53,21 @@ read_options() {
 --train-threads= N+         CPU threads of a process of a training (default: 4, or its share of the cores)
 # Facts of a corpus, which its recipe states
 --task= T                   emotion or speaker
---emotions= "E…"            classes
---all-folds= "K…"           its folds, if it has any
+--emotions= EMOTIONS         classes
+--all-folds= FOLDS           its folds, if it has any
 --*
 END
 }
 
 more_usage() {
-  local owner
-  for owner in "$SER_ROOT/local/system_${opt[system]}.sh" "$SER_ROOT"/local/task_"${opt[task]:-*}".sh \
-    "$SER_ROOT/egs/${opt[recipe]}/local/prepare.py"; do
-    "$owner" --help-options
+  local owner tasks=("$SER_ROOT"/local/task_*.sh)
+  [ -z "${opt[task]}" ] || tasks=("$SER_ROOT/local/task_${opt[task]}.sh")
+  for owner in "$SER_ROOT/local/system_${opt[system]}.sh" "${tasks[@]}" "$SER_ROOT/egs/${opt[recipe]}/local/prepare.py"; do
+    [ ! -x "$owner" ] || "$owner" --help-options
   done
-  printf '%s\n' "Training: conf/train.yaml explains" \
-    "$("$SER_ROOT/pyscripts/plan_runs.py" --list-options | sed 's/^/--/' | fmt -w 118 | sed 's/^/  /')" \
-    "" "Systems, each with its networks" "$("$SER_ROOT/pyscripts/plan_runs.py" --list-systems | sed 's/^/  /')"
+  printf '%s\n' "Training, which conf/train.yaml explains" \
+    "$("$SER_ROOT/pyscripts/plan_runs.py" --list-options | sed 's/^/--/' | fmt -w 112 | sed 's/^/  /')" \
+    "Systems, each with its networks" "$("$SER_ROOT/pyscripts/plan_runs.py" --list-systems | sed 's/^/  /')"
 }
 
 read_options "$@"
@@ -181,7 +181,10 @@ if [ "${opt[stage]}" -lt 5 ]; then
     --network "$network" --train-data "$train_data" --scheme "${opt[scheme]}" --init "$init" --seeds "${opt[seeds]}"
     --labels "$(task labels)" --device "${opt[device]}" --exp-dir "$exp")
   [ -z "${opt[tag]}" ] || options+=(--tag "${opt[tag]}")
-  [ -z "$config" ] || options+=(--config "$config")
+  if [ -n "$config" ]; then
+    options+=(--config "$config")
+    [ -f "$(absolute "${opt[config]}")" ] || options+=(--config-name "") # of a pipe
+  fi
   [ -n "$plan" ] || mkdir -p "$exp/runs"
   runs=${plan:-$exp/runs/$$.tmp}
   splits=$(task splits)

@@ -22,11 +22,11 @@ set -euo pipefail
 parse_options "$@" << END
 --paper=copypaste copypaste  whose tables are filled
 --dry-run=false BOOL        list every run and its state, and do nothing
---scheme='none se-cp n-cp n+se-cp' "S…"
---train-data='clean clean+noise' "D…"
+--scheme='none se-cp n-cp n+se-cp' SCHEMES  of CopyPaste
+--train-data='clean clean+noise' DATA  of the recipes
 --init= DIR                 pre-trained model for the cells with x-vector initialisation; without it they wait, and the
                             tables show them as missing. random: leave them out
---seeds='0 1 2' "N…"        a training for each
+--seeds='0 1 2' SEEDS        a training for each
 --musan-dir= DIR            MUSAN, for noisy copies; fetched where the folder does not exist (11 GB)
 --work-dir= DIR             data/ and exp/ of each recipe go to DIR/<recipe>, and the grid's own files to DIR/grid
                             (default: egs/<recipe> and exp/grid)

@@ -21,16 +21,16 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 parse_options "$@" << 'END'
 # Task emotion
---snr='10 5 0' "DB…"        SNRs of the noisy copies of training data, each for every kind of noise
---noise-kinds='noise music' "K…"  MUSAN's noise, its music, or both, for the same
---test-snr='10 0' "DB…"     SNRs of the noisy copies of test data, which have noise
+--snr='10 5 0' SNRS         SNRs of the noisy copies of training data, each for every kind of noise
+--noise-kinds='noise music' KINDS  MUSAN's noise, its music, or both, for the same
+--test-snr='10 0' SNRS      SNRs of the noisy copies of test data, which have noise
 --
 # Set by run.sh
 --recipe= NAME              recipe
 --data=data DIR             folder of the data directories
 --exp=exp DIR               folder of the runs
---emotions= "E…"            classes
---folds= "K…"               folds, if the recipe has any
+--emotions= EMOTIONS        classes
+--folds= FOLDS              folds, if the recipe has any
 --train-data=clean D        clean, or clean+noise
 --raw= S                    what the system appends to the name of a data directory before VAD …
 --suffix=_voiced S          … and for its features

@@ -29,8 +29,8 @@ parse_options "$@" << 'END'
 --recipe= NAME              recipe
 --data=data DIR             folder of the data directories
 --exp=exp DIR               folder of the runs
---emotions= "E…"            not needed here
---folds= "K…"               not needed here
+--emotions= EMOTIONS        not needed here
+--folds= FOLDS              not needed here
 --train-data=clean D        clean, or clean+noise
 --raw= S                    what the system appends to the name of a data directory before VAD …
 --suffix=_voiced S          … and for its features
