@@ -222,7 +222,7 @@ fi
 array() {
   local log=$exp/log/$1_$name
   mkdir -p "$exp/log"
-  of_runs "$runs" out | awk -v log="$log" '{ print "  job " NR ", " log "." NR ".log: " $0 }'
+  of_runs "$runs" out | awk -v name="$log" '{ print "  job " NR ", " name "." NR ".log: " $0 }'
   # shellcheck disable=SC2086  # a runner comes with its options
   guarded $2 JOB=1:"$(wc -l < "$runs")" "$log.JOB.log" "${@:3}"
 }

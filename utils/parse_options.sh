@@ -96,6 +96,8 @@ _po_read_list() {
     elif [ "$line" = -- ]; then
       _po_own=false
       continue
+    elif [[ $line = --* ]]; then
+      die "cannot read this line of the options: $line"
     elif [[ $line = '# '* ]]; then
       line="${line#\# }"
     else

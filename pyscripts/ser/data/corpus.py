@@ -28,6 +28,7 @@ from ser.base.progress import progress
 from ser.data import datadir
 
 _MARKER = ".lists.done"
+_LONGEST_NAME = 60  # of lists, in characters; a checksum stands for a longer one
 _SHOWN = 5  # how many of a long list a message names
 
 
@@ -90,7 +91,7 @@ class Parser(argparse.ArgumentParser):
             print("\n".join(action.option_strings[0].removeprefix("--") for action in own))
             sys.exit()
         if parsed.help_options:
-            formatter = self.formatter_class(self.prog)
+            formatter = argparse.HelpFormatter(self.prog, max_help_position=29, width=118)  # as utils/parse_options.sh
             formatter.start_section("Corpus")
             formatter.add_arguments(own)
             formatter.end_section()
@@ -98,8 +99,9 @@ class Parser(argparse.ArgumentParser):
             sys.exit()
         if parsed.data_name:
             of_lists = [action for action in own if action is not self._partial and action.help != argparse.SUPPRESS]
-            print("-".join(_named(action, getattr(parsed, action.dest)) for action in of_lists
-                           if getattr(parsed, action.dest) != action.default))
+            name = "-".join(_named(action, getattr(parsed, action.dest)) for action in of_lists
+                            if getattr(parsed, action.dest) != action.default)
+            print(name if len(name) <= _LONGEST_NAME else f"{zlib.crc32(name.encode()):08x}")
             sys.exit()
         if parsed.data_dir is None:
             self.error("name <data-dir>, where the data directories go")
