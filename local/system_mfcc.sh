@@ -59,7 +59,7 @@ copy_tables() {
 }
 
 lists=(wav.scp segments utt2spk spk2utt utt2emo utt2noise utt2uniq)
-digest_of_lists() { (cd "$1" && cat "${lists[@]}" 2>/dev/null | cksum); }
+digest_of_lists() { (cd "$1" && { cat "${lists[@]}" 2>/dev/null || true; } | cksum); }
 
 # copy_lists <from> <to>: copy the lists of a data directory, unless those in <to> come from these. make_mfcc.sh may have
 # taken bad recordings out of either since.

@@ -56,7 +56,7 @@ case ${opt[train-data]} in
   *) die "--train-data is clean or clean+noise, not '${opt[train-data]}'" ;;
 esac
 for option in snr test-snr; do
-  [[ ${opt[$option]} = *[0-9]* ]] || die "--$option cannot be empty"
+  [[ ${opt[$option]} = *[^\ ]* ]] || die "--$option cannot be empty"
   for word in ${opt[$option]}; do
     [[ $word =~ ^-?[0-9]+(\.[0-9]+)?$ ]] || die "--$option takes numbers in dB, not '$word'"
   done
