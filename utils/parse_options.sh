@@ -114,6 +114,6 @@ _po_check() { # <name> <value>
     BOOL) [[ $2 = true || $2 = false ]] || _po_die "--$1 takes true or false, not '$2'" ;;
     N) [[ $2 =~ ^(0|[1-9][0-9]*)$ ]] || _po_die "--$1 takes a whole number from 0, not '$2'" ;;
     N+) [[ $2 =~ ^[1-9][0-9]*$ ]] || _po_die "--$1 takes a whole number from 1, not '$2'" ;;
-    *'|'*) [[ "|$takes|" = *"|$2|"* ]] || _po_die "--$1 is one of ${takes//|/, }, not '$2'" ;;
+    *'|'*) [[ $2 != *'|'* && "|$takes|" = *"|$2|"* ]] || _po_die "--$1 is one of ${takes//|/, }, not '$2'" ;;
   esac
 }
