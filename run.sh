@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# CopyPaste for speech emotion recognition (Pappagari et al., ICASSP 2021), from audio to tables.
+# Speech emotion recognition, from audio to tables: CopyPaste (Pappagari et al., ICASSP 2021).
 #
 # Usage: ./run.sh [--recipe NAME] [options]      the same as egs/NAME/run.sh [options]
 #
@@ -10,7 +10,7 @@
 #
 # Stages; each is skipped where its outputs are there and current, so an interrupted command is simply given again
 #   0  lists of utterances, speakers and emotions; speakers of train, dev and test are disjoint
-#   1  MFCC, energy VAD, mean normalisation, voiced frames
+#   1  features of the system; mfcc: MFCC, energy VAD, mean normalisation, voiced frames
 #   2  noisy copies of the training data (noise, music at 10, 5, 0 dB) and of the test data (10, 0 dB)
 #   3  training: every scheme, fold and seed asked for
 #   4  scores on the clean and noisy test sets
@@ -18,212 +18,236 @@
 # Recipes that train speaker models (librispeech, voxceleb) do likewise: dev has recordings of the training speakers, a
 # noisy copy has noise or music at an SNR drawn for each utterance, and stage 4 writes x-vectors and scores trials.
 #
-# Options
-#   --recipe NAME          folder of egs/ (default: mini)
-#   --stage N              first stage (default: 0)
-#   --stop-stage N         last stage (default: 5)
-#   --scheme "S …"         CopyPaste schemes: none, se-cp, n-cp, n+se-cp (default: all four; mini: none n+se-cp)
-#   --train-data D         clean, or clean+noise: with the noisy copies (default: clean; speaker models: clean+noise)
-#   --init I               random, or the folder of a pre-trained model (default: random)
-#   --seeds "N …"          a training for each (default: 0)
-#   --folds "K …"          folds of the recipe to train and score, where it has folds (default: all)
-#   --corpus-dir DIR       the corpus
-#   --musan-dir DIR        MUSAN, for noisy copies; fetched where the folder does not exist (11 GB)
-#   --work-dir DIR         where data/ and exp/ go (default: egs/NAME)
-#   --config FILE          training options over those of conf/train.yaml and egs/NAME/conf/train.yaml
-#   --mfcc-config FILE     front end (default: egs/NAME/conf/mfcc.conf if there, else conf/mfcc_8k.conf)
-#   --cmn C                mean normalisation: sliding, utterance or none (default: sliding)
-#   --copy-vad V           frames kept of a noisy copy: those of the clean recording's VAD, or its own (default: clean)
-#   --compress B           true: features take a quarter of the space, as Kaldi's compressed matrices (default: false)
-#   --nj N                 parallel jobs of feature extraction (default: cores of this machine)
-#   --ngpu N               GPUs of a training, on each of its nodes (default: 1 if this machine has one)
-#   --num-nodes N          nodes of a training, under Slurm; each batch is shared out to all processes (default: 1)
-#   --num-processes N      processes of a training without GPU, on each of its nodes (default: 1)
-#   --train-threads N      CPU threads of a process of a training (default: 4, or its share of the cores)
-#   --commands FILE        run nothing; write the command of every run, training and scores, as a line of FILE
-# shellcheck disable=SC2154 # a recipe's variables
+# Options of a system, a task, a corpus and a training are declared by local/system_<system>.sh, local/task_<task>.sh,
+# egs/NAME/local/prepare.py and conf/train.yaml, and may stand among those of this script.
 set -euo pipefail
+# shellcheck source=local/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/local/common.sh"
 
-if [ "${BASH_SOURCE[0]}" = "$0" ]; then
-  # Called directly: the recipe's own run.sh gives its names and counts (recipe, emotions, folds, scheme, corpus_dir,
-  # musan_dir, data_options and the options that these name), and then sources this file.
-  recipe=mini
-  arguments=()
-  while [ $# -gt 0 ]; do
-    case $1 in
-      --recipe=*) recipe=${1#*=} ;;
-      --recipe) recipe=${2:-}; [ $# -lt 2 ] || shift ;;
-      *) arguments+=("$1") ;;
-    esac
-    shift
+read_options() {
+  parse_options "$@" << END
+# What to run
+--recipe=mini NAME          folder of egs/
+--stage=0 0|1|2|3|4|5       first stage
+--stop-stage=5 0|1|2|3|4|5  last stage
+--system=mfcc NAME          what a network reads: a system of the list below
+--network= NAME             the network that reads it (default: the system's first)
+--scheme='none se-cp n-cp n+se-cp' SCHEMES  of CopyPaste
+--train-data=clean D        clean, or clean+noise: with the noisy copies
+--init=random I             random, or the folder of a pre-trained model
+--seeds=0 SEEDS             a training for each
+--folds= FOLDS               folds to train and score, where the recipe has folds (default: all)
+--config= FILE              training options over those of conf/train.yaml and egs/NAME/conf/train.yaml; the config.yaml
+                            of a run makes that run again
+--tag= T                    ends the names of the runs' folders, beside runs of other training options
+--plan= FILE                run nothing; write a JSON line of every run to FILE
+# Where
+--corpus-dir= DIR           the corpus
+--musan-dir= DIR            MUSAN, for noisy copies; fetched where the folder does not exist (11 GB)
+--work-dir= DIR             where data/ and exp/ go (default: egs/NAME)
+# Machines (cmd.sh chooses them)
+--nj=$(getconf _NPROCESSORS_ONLN) N+     parallel jobs of feature extraction
+--ngpu= N                   GPUs of a training, on each of its nodes (default: 1 if this machine has one)
+--num-nodes=1 N+            nodes of a training, under Slurm; each batch is shared out to all processes
+--num-processes=1 N+        processes of a training without GPU, on each of its nodes
+--train-threads= N+         CPU threads of a process of a training (default: 4, or its share of the cores)
+# Facts of a corpus, which its recipe states
+--task= T                   emotion or speaker
+--emotions= EMOTIONS         classes
+--all-folds= FOLDS           its folds, if it has any
+--*
+END
+}
+
+more_usage() {
+  local owner tasks=("$SER_ROOT"/local/task_*.sh)
+  [ -z "${opt[task]}" ] || tasks=("$SER_ROOT/local/task_${opt[task]}.sh")
+  for owner in "$SER_ROOT/local/system_${opt[system]}.sh" "${tasks[@]}" "$SER_ROOT/egs/${opt[recipe]}/local/prepare.py"; do
+    [ ! -x "$owner" ] || "$owner" --help-options
   done
-  root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-  if [ -z "$recipe" ] || [ ! -f "$root/egs/$recipe/run.sh" ]; then
-    echo "run.sh: error: no recipe '$recipe'; there are: $(cd "$root/egs" && echo *)" >&2
-    exit 1
-  fi
-  exec "$root/egs/$recipe/run.sh" ${arguments[@]+"${arguments[@]}"}
+  printf '%s\n' "Training, which conf/train.yaml explains" \
+    "$("$SER_ROOT/pyscripts/plan_runs.py" --list-options | sed 's/^/--/' | fmt -w 112 | sed 's/^/  /')" \
+    "Systems, each with its networks" "$("$SER_ROOT/pyscripts/plan_runs.py" --list-systems | sed 's/^/  /')"
+}
+
+read_options "$@"
+# Words that a recipe calls this script with: its facts, which end with its name, and then the user's.
+facts=0 stated=''
+if [ -n "${opt[task]}" ]; then
+  for stated in "$@"; do
+    facts=$((facts + 1))
+    [ "${previous:-}" != --recipe ] || break
+    previous=$stated
+  done
 fi
 
-stage=0
-stop_stage=5
-train_data=
-init=random
-seeds=0
-RECIPE_FOLDS=$folds RECIPE_MUSAN_DIR=$musan_dir # what the options may override
-work_dir=
-config=
-mfcc_config=
-cmn=sliding
-copy_vad=clean
-compress=false
-nj=$(getconf _NPROCESSORS_ONLN)
-ngpu=
-num_nodes=1
-num_processes=1
-train_threads=
-commands=
+# The config.yaml of an earlier run stands for the options that made the run; the user's words beat it.
+config=${opt[config]} work_dir=$(absolute "${opt[work-dir]:-$SER_ROOT/egs/${opt[recipe]}}")
+if [ -n "$config" ] && { [ "$facts" -gt 0 ] || [ -f "$config" ]; }; then
+  config=$(config_file "$config" "$work_dir/exp/runs")
+  of_config=$("$SER_ROOT/pyscripts/plan_runs.py" --driver-options "$config")
+  if [ -n "$of_config" ]; then
+    mapfile -t of_config <<< "$of_config"
+    read_options "${@:1:facts}" "${of_config[@]}" "${@:facts+1}"
+  fi
+fi
 
-. "$(dirname "${BASH_SOURCE[0]}")/path.sh"
-. "$SER_ROOT/utils/old_parse_options.sh"
-. "$SER_ROOT/cmd.sh"
-. "$SER_ROOT/local/common.sh"
-
-[ $# -eq 0 ] || die "unexpected argument '$1' (--help lists the options)"
-[[ $stage =~ ^[0-5]$ && $stop_stage =~ ^[0-5]$ ]] || die "stages are numbers from 0 to 5, not '$stage' to '$stop_stage'"
-[ "$stage" -le "$stop_stage" ] || die "--stage $stage comes after --stop-stage $stop_stage: nothing to do"
-[[ $nj =~ ^[1-9][0-9]*$ ]] || die "--nj takes a number from 1, not '$nj'"
-[[ $cmn =~ ^(sliding|utterance|none)$ ]] || die "--cmn is sliding, utterance or none, not '$cmn'"
-[ -n "$seeds" ] || die "--seeds cannot be empty"
-for word in $seeds; do
-  [[ $word =~ ^(0|[1-9][0-9]*)$ ]] || die "--seeds takes whole numbers, not '$word'"
+recipe=${opt[recipe]} recipe_dir=$SER_ROOT/egs/${opt[recipe]}
+if [ -z "$recipe" ] || [ ! -f "$recipe_dir/run.sh" ]; then
+  die "no recipe '$recipe'; there are: $(cd "$SER_ROOT/egs" && echo *)"
+fi
+if [ "$facts" -eq 0 ]; then
+  # Called directly: the recipe adds its facts and calls back.
+  [ "${SER_RECIPE:-}" != "$recipe" ] || die "egs/$recipe/run.sh does not state its --task"
+  SER_RECIPE=$recipe exec "$recipe_dir/run.sh" "$@"
+fi
+unset SER_RECIPE
+[ "$recipe" = "$stated" ] || die "--recipe $recipe: this is the recipe $stated; call ./run.sh, or egs/$recipe/run.sh"
+[ ${#args[@]} -eq 0 ] || die "unexpected argument '${args[0]}' (--help lists the options)"
+[ "${opt[stage]}" -le "${opt[stop-stage]}" ] ||
+  die "--stage ${opt[stage]} comes after --stop-stage ${opt[stop-stage]}: nothing to do"
+task_program=$SER_ROOT/local/task_${opt[task]}.sh system_program=$SER_ROOT/local/system_${opt[system]}.sh
+[ -f "$task_program" ] || die "--task: no ${task_program#"$SER_ROOT/"}"
+systems=$("$SER_ROOT/pyscripts/plan_runs.py" --list-systems)
+read -ra networks <<< "$(grep -e "^${opt[system]} " <<< "$systems")"
+[ ${#networks[@]} -gt 0 ] || die "--system is one of $(cut -d ' ' -f 1 <<< "$systems" | xargs), not '${opt[system]}'"
+network=${opt[network]:-${networks[1]}}
+[[ " ${networks[*]:1} " = *" $network "* ]] || die "--network of ${opt[system]} is one of ${networks[*]:1}, not '$network'"
+for word in ${opt[folds]}; do
+  [[ " ${opt[all-folds]} " = *" $word "* ]] || die "--folds: $recipe has ${opt[all-folds]:-no folds}, not '$word'"
 done
-no_word_twice "$seeds"
-no_word_twice "$folds"
-[ -z "$RECIPE_FOLDS" ] || [ -n "$folds" ] || die "--folds cannot be empty: $recipe has $RECIPE_FOLDS"
-for word in $folds; do
-  [[ " $RECIPE_FOLDS " = *" $word "* ]] || die "--folds: $recipe has ${RECIPE_FOLDS:-no folds}, not '$word'"
-done
-[[ $train_data =~ ^(clean(\+noise)?)?$ ]] || die "--train-data is clean or clean+noise, not '$train_data'"
-[[ $copy_vad =~ ^(clean|own)$ ]] || die "--copy-vad is clean or own, not '$copy_vad'"
+folds=${opt[folds]:-${opt[all-folds]}}
 set_training_device
 
-# Paths are the caller's; everything below runs in the work directory.
-recipe_dir=$SER_ROOT/egs/$recipe
-configs=()
-for file in "$recipe_dir/conf/train.yaml" "$(absolute "$config")"; do
-  if [ -f "$file" ]; then configs+=(--config "$file")
-  elif [ "$file" = "$(absolute "$config")" ] && [ -n "$config" ]; then die "--config $config: no such file"; fi
+# Options that this script does not list go to the program that declares them.
+for_system=() for_task=() for_corpus=() for_training=()
+if [ ${#others[@]} -gt 0 ]; then
+  of_system=$("$system_program" --list-options) of_task=$("$task_program" --list-options)
+  of_corpus=$("$recipe_dir/local/prepare.py" --list-options)
+  of_training=$("$SER_ROOT/pyscripts/plan_runs.py" --list-options)
+fi
+declares() { grep -qxF -e "${others[i]#--}" <<< "$1"; }
+for ((i = 0; i < ${#others[@]}; i += 2)); do
+  if declares "$of_system"; then for_system+=("${others[@]:i:2}")
+  elif declares "$of_task"; then for_task+=("${others[@]:i:2}")
+  elif declares "$of_corpus"; then for_corpus+=("${others[@]:i:2}")
+  elif declares "$of_training"; then for_training+=("${others[@]:i:2}")
+  else die "unknown option ${others[i]} (--help lists the options)"; fi
 done
-if [ -n "$mfcc_config" ]; then
-  mfcc_config=$(absolute "$mfcc_config")
-  [ -f "$mfcc_config" ] || die "--mfcc-config $mfcc_config: no such file"
-elif [ -f "$recipe_dir/conf/mfcc.conf" ]; then
-  mfcc_config=$recipe_dir/conf/mfcc.conf
-else
-  mfcc_config=$SER_ROOT/conf/mfcc_8k.conf
-fi
-init_name=random
-if [ "$init" != random ]; then
-  init=$(absolute "$init")
-  [ -f "$init/best.pt" ] || die "--init $init: no best.pt there; name the folder of a pre-trained model, or random"
-  # Folders of one name (seed0) are no reason to mix up what started from them.
-  init_name=$(basename "$init" | tr -c 'A-Za-z0-9_.\n' _)
-  init_name=xvector-$init_name-$(cksum < "$init/best.pt" | awk '{ printf "%08x", $1 }')
-fi
-corpus_dir=$(absolute "$corpus_dir")
-commands=$(absolute "$commands")
-# A recipe that makes its own noise names a folder in its work directory.
-[ "$musan_dir" = "$RECIPE_MUSAN_DIR" ] || musan_dir=$(absolute "$musan_dir")
-work_dir=$(absolute "${work_dir:-$recipe_dir}")
+
+# Paths are the caller's; everything below but the system's programs runs in the work directory.
+caller=$PWD
+init=${opt[init]} corpus_dir=$(absolute "${opt[corpus-dir]}") musan_dir=$(absolute "${opt[musan-dir]}")
+plan=$(absolute "${opt[plan]}")
+[ "$init" = random ] || init=$(absolute "$init")
 mkdir -p "$work_dir" || die "--work-dir $work_dir: cannot make that folder"
 cd "$work_dir"
 
-# What tasks do their own way: check_lists, make_features, make_copies, prepare_training, runs, train_command,
-# score_command and report.
-# shellcheck source=/dev/null
-. "$SER_ROOT/local/task_$task.sh"
+# Lists and features of other options than the default ones have folders of their own.
+jobs=(--nj "${opt[nj]}" --cmd "$train_cmd")
+list_name='' data=data exp=exp
+if [ ${#for_corpus[@]} -gt 0 ]; then
+  list_name=$("$recipe_dir/local/prepare.py" --data-name "${for_corpus[@]}")
+  data+=${list_name:+_$list_name} exp+=${list_name:+_$list_name}
+fi
+system() { # <verb> <data>…
+  guarded env -C "$caller" "$system_program" ${for_system[@]+"${for_system[@]}"} --recipe-dir "$recipe_dir" \
+    --work-dir "$work_dir" "${jobs[@]}" "$@"
+}
+task() { # <verb> …
+  guarded "$task_program" ${for_task[@]+"${for_task[@]}"} --recipe "$recipe" --data "$data" --exp "$exp" \
+    --emotions "${opt[emotions]}" --folds "$folds" --train-data "${opt[train-data]}" --raw "$raw" --suffix "$suffix" \
+    --musan-dir "$musan_dir" "${jobs[@]}" "$@"
+}
+raw=$(system raw)
+suffix=$(system suffix)
 
 started=$SECONDS
 begin() { stage_started=$SECONDS; echo "$(date +%T) stage $1: $2"; }
 finish() { echo "$(date +%T) stage $1 done in $((SECONDS - stage_started)) s"; }
-runs_stage() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
-jobs=(--nj "$nj" --cmd "$train_cmd" --compress "$compress") # of steps that write features
-features() { # <set>
-  guarded make_mfcc.sh "${jobs[@]}" --mfcc-config "$mfcc_config" "data/$1"
-  guarded compute_vad.sh --nj "$nj" --cmd "$train_cmd" "data/$1"
-  voiced "$1"
-}
-voiced() { guarded prepare_feats.sh "${jobs[@]}" --cmn "$cmn" "data/$1" "data/$1_voiced"; }
-prepare_noise() {
-  [ -n "$musan_dir" ] || die "--musan-dir: name a folder with MUSAN (fetched there if the folder does not exist)"
-  guarded "$SER_ROOT/local/prepare_musan.sh" "$musan_dir" data/noise
-}
-words() { printf '%q ' "$@"; echo; }
-train() { # <run directory> <seed> <its data, and what else the task wants>
-  words ${launcher[@]+"${launcher[@]}"} "$SER_ROOT/pyscripts/train.py" "${@:3}" --seed "$2" --init "$init" \
-    ${configs[@]+"${configs[@]}"} --device "$device" --out "$1"
+runs_stage() { [ "${opt[stage]}" -le "$1" ] && [ "${opt[stop-stage]}" -ge "$1" ]; }
+features() { # clean|copies
+  local sets
+  sets=$(task sets "$1")
+  # shellcheck disable=SC2086  # several directories
+  [ -z "$sets" ] || system features $sets
+  task share "$1"
 }
 
-if [ -n "$commands" ]; then
-  # shellcheck disable=SC2086  # several words
-  runs | while read -r run; do
-    echo "$(words cd "$work_dir")&& $(train_command $run)&& $(score_command $run)"
-  done > "$commands"
-  exit
+# The runs come first, since that shows a wrong option before hours of features.
+if [ "${opt[stage]}" -lt 5 ]; then
+  train_data=$(task train-data)
+  options=(--recipe "$recipe" --task "${opt[task]}" --system "${opt[system]}" --features "$(system name)"
+    --network "$network" --train-data "$train_data" --scheme "${opt[scheme]}" --init "$init" --seeds "${opt[seeds]}"
+    --labels "$(task labels)" --device "${opt[device]}" --exp-dir "$exp")
+  [ -z "${opt[tag]}" ] || options+=(--tag "${opt[tag]}")
+  if [ -n "$config" ]; then
+    options+=(--config "$config")
+    [ -f "$(absolute "${opt[config]}")" ] || options+=(--config-name "") # of a pipe
+  fi
+  [ -n "$plan" ] || mkdir -p "$exp/runs"
+  runs=${plan:-$exp/runs/$$.tmp}
+  splits=$(task splits)
+  "$SER_ROOT/pyscripts/plan_runs.py" "${options[@]}" --splits - --out "$runs" \
+    ${for_training[@]+-- "${for_training[@]}"} <<< "$splits"
+  [ -z "$plan" ] || exit 0
+  # Jobs look their run up when they start, which in a queue may be long after: other runs, another file.
+  name=${opt[system]}-${network}_$train_data.$(printf %08x "$(cksum < "$runs" | cut -d ' ' -f 1)")
+  mv "$runs" "$exp/runs/$name.jsonl"
+  runs=$exp/runs/$name.jsonl
 fi
 
 if runs_stage 0; then
   begin 0 "lists of $recipe"
-  options=(--nj "$nj" --cmd "$train_cmd")
-  [ -z "$corpus_dir" ] || options+=(--corpus-dir "$corpus_dir")
-  for name in $data_options; do options+=("--${name//_/-}" "${!name}"); done
-  guarded "$recipe_dir/local/data.sh" "${options[@]}" data
-  check_lists
+  [ -z "$corpus_dir" ] || for_corpus+=(--corpus-dir "$corpus_dir")
+  guarded "$recipe_dir/local/prepare.py" ${for_corpus[@]+"${for_corpus[@]}"} "${jobs[@]}" "$data"
+  task lists
   finish 0
 fi
 
 if runs_stage 1; then
-  begin 1 "MFCC, VAD, normalisation, voiced frames"
-  make_features
+  begin 1 "features of system ${opt[system]}"
+  features clean
   finish 1
 fi
 
 if runs_stage 2; then
   begin 2 "noisy copies"
-  make_copies
+  task copies
+  features copies
   finish 2
 fi
 
-# array <name> <function> <options of the runner>: run the command that the function prints of each run as an array of jobs.
+# array <verb> <runner> <command…>: run a command over all runs as an array of jobs.
 array() {
-  local commands name
-  # shellcheck disable=SC2086  # several words
-  commands=$(runs | while read -r run; do "$2" $run; done)
-  # Jobs look their command up when they start, which in a queue may be long after: other commands, another file.
-  name=exp/log/$1.$(cksum <<< "$commands" | awk '{ printf "%08x", $1 }')
-  mkdir -p exp/log
-  echo "$commands" > "$name.$$.tmp" && mv "$name.$$.tmp" "$name.commands"
-  awk -v name="$name" '{ print "  job " NR ", " name "." NR ".log: " $NF }' "$name.commands"
-  guarded run_commands.sh --cmd "$cuda_cmd $3" "$name.commands" "$name.JOB.log"
+  local log=$exp/log/$1_$name
+  mkdir -p "$exp/log"
+  of_runs "$runs" out | awk -v name="$log" '{ print "  job " NR ", " name "." NR ".log: " $0 }'
+  # shellcheck disable=SC2086  # a runner comes with its options
+  guarded $2 JOB=1:"$(wc -l < "$runs")" "$log.JOB.log" "${@:3}"
 }
 
 if runs_stage 3; then
-  begin 3 "training on $device, $train_data data"
-  prepare_training
-  array "train_${train_data}_$init_name" train_command "$train_options"
+  begin 3 "training on ${opt[device]}, $train_data data"
+  task training
+  launcher=()
+  if [ $((opt[processes] * opt[num-nodes])) -gt 1 ]; then
+    launcher=("$SER_ROOT/utils/launch.sh" --processes "${opt[processes]}" --nodes "${opt[num-nodes]}")
+  fi
+  array train "${opt[train-cmd]}" ${launcher[@]+"${launcher[@]}"} \
+    "$SER_ROOT/pyscripts/train.py" --runs "$runs" --job JOB
   finish 3
 fi
 
 if runs_stage 4; then
   begin 4 "scores on the test sets"
-  array "score_${train_data}_$init_name" score_command "$score_options"
+  array score "${opt[score-cmd]}" "$task_program" score "$runs" JOB
   finish 4
 fi
 
 if runs_stage 5; then
   begin 5 "tables"
-  report
+  task report
   finish 5
 fi
 echo "$(date +%T) done in $((SECONDS - started)) s"

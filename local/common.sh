@@ -1,56 +1,72 @@
-# shellcheck shell=bash disable=SC2034,SC2154
-# What the driver (run.sh) and the grid runner (local/run_grid.sh) share. They source it once their options are parsed.
+# shellcheck shell=bash
+# What the driver, the tasks, the systems and the grid share; they source it first. It brings the environment (path.sh),
+# parse_options and the job runners (cmd.sh) with it.
+# shellcheck source=path.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
+# shellcheck source=utils/parse_options.sh
+. "$SER_ROOT/utils/parse_options.sh"
+# shellcheck source=cmd.sh
+. "$SER_ROOT/cmd.sh"
 
-die() { echo "$(basename "$0"): error: $*" >&2; exit 1; }
-
-# absolute <path>: paths are the caller's, whatever folder the work is done in.
+# absolute <path>: print a path of the caller's as one that holds in any folder.
 absolute() { case $1 in '' | /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
 
-no_word_twice() { # <list>
-  local twice
-  twice=$(tr ' ' '\n' <<< "$1" | sort | uniq -d)
-  [ -z "$twice" ] || die "'$twice' is given twice in '$1'"
+# config_file <file> <folder>: print the absolute path of a file of options, or of a copy in the folder of what comes out
+# of a pipe, which can be read once.
+config_file() {
+  local copy
+  if [ -f "$1" ]; then absolute "$1"; return; fi
+  if [ -d "$1" ] || [ ! -r "$1" ]; then die "--config $1: no such file"; fi
+  mkdir -p "$2"
+  cat "$1" > "$2/pipe.$$.tmp"
+  copy=$2/pipe.$(cksum < "$2/pipe.$$.tmp" | cut -d ' ' -f 1).yaml
+  mv "$2/pipe.$$.tmp" "$copy"
+  echo "$copy"
 }
 
-# guarded <command…>: killed itself (kill -9, a lost terminal), a script must not leave a step behind that would race
-# with the next one.
+# guarded <command…>: run a command that is told to stop when this script is killed (kill -9, a lost terminal). Left
+# behind, it would race with the next one.
 guarded() {
   if setpriv --pdeathsig TERM true 2>/dev/null; then setpriv --pdeathsig TERM "$@"; else "$@"; fi
 }
 
-# set_training_device: from --ngpu, --num-nodes, --num-processes and --train-threads, filled in where they are empty,
-#   device             cpu or cuda
-#   train_options      what a runner of trainings is asked for
-#   score_options      what a runner of scores is asked for
-#   launcher           words before the training program: none where one process trains
+# prepare_noise <data>: make the lists of noise and music files <data>/noise out of --musan-dir, or out of the noise that
+# a recipe which makes its own leaves in <data>/local/musan.
+prepare_noise() {
+  local musan=${opt[musan-dir]}
+  if [ -z "$musan" ] && [ -d "$1/local/musan" ]; then musan=$1/local/musan; fi
+  [ -n "$musan" ] || die "--musan-dir: name a folder with MUSAN (fetched there if the folder does not exist)"
+  guarded "$SER_ROOT/local/prepare_musan.sh" "$musan" "$1/noise"
+}
+
+# of_runs <file> <key>…: print these values of each run of a file of runs (pyscripts/plan_runs.py), a line for each.
+of_runs() {
+  python3 -c 'import json, sys
+for run in map(json.loads, open(sys.argv[1], encoding="utf-8")):
+    print(*(run["tests"][key[6:]] if key.startswith("tests.") else run[key] for key in sys.argv[2:]))' "$@"
+}
+
+# set_training_device: check --ngpu, --num-nodes, --num-processes and --train-threads, fill in those that are empty, and
+# set opt[device] (cpu or cuda), opt[processes] of a training on a node, opt[train-cmd] and opt[score-cmd] (runners).
 set_training_device() {
-  local processes=$num_processes
-  [ -n "$ngpu" ] || ngpu=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU' | sed 's/^[1-9].*/1/') || ngpu=0
-  [[ $ngpu =~ ^(0|[1-9][0-9]*)$ ]] || die "--ngpu takes a number of GPUs from 0, not '$ngpu'"
-  [[ $num_nodes =~ ^[1-9][0-9]*$ ]] || die "--num-nodes takes a number from 1, not '$num_nodes'"
-  case $num_nodes/$cuda_cmd in
+  [ -n "${opt[ngpu]}" ] || opt[ngpu]=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU' | sed 's/^[1-9].*/1/') || opt[ngpu]=0
+  case ${opt[num-nodes]}/$cuda_cmd in
     1/*) ;;
-    */run.py*) die "--num-nodes $num_nodes: run.py knows one machine; choose a cluster's runner in cmd.sh" ;;
+    */run.py*) die "--num-nodes ${opt[num-nodes]}: run.py knows one machine; choose a cluster's runner in cmd.sh" ;;
   esac
-  [[ $num_processes =~ ^[1-9][0-9]*$ ]] || die "--num-processes takes a number from 1, not '$num_processes'"
-  if [ "$ngpu" -gt 0 ] && [ "$num_processes" -gt 1 ]; then
-    die "--num-processes is for trainings without GPU; with --ngpu $ngpu each GPU has its process"
+  if [ "${opt[ngpu]}" -gt 0 ] && [ "${opt[num-processes]}" -gt 1 ]; then
+    die "--num-processes is for trainings without GPU; with --ngpu ${opt[ngpu]} each GPU has its process"
   fi
-  if [ -z "$train_threads" ]; then
-    train_threads=$(($(getconf _NPROCESSORS_ONLN) / (ngpu > 0 ? ngpu : num_processes)))
-    [ "$train_threads" -le 4 ] || train_threads=4
-    [ "$train_threads" -ge 1 ] || train_threads=1
+  opt[device]=cpu opt[processes]=${opt[num-processes]} opt[train-cmd]=$cuda_cmd opt[score-cmd]=$cuda_cmd
+  if [ "${opt[ngpu]}" -gt 0 ]; then
+    opt[device]=cuda opt[processes]=${opt[ngpu]} opt[train-cmd]+=" --gpu ${opt[ngpu]}" opt[score-cmd]+=" --gpu 1"
   fi
-  [[ $train_threads =~ ^[1-9][0-9]*$ ]] || die "--train-threads takes a number from 1, not '$train_threads'"
-  if [ "$ngpu" -gt 0 ]; then
-    processes=$ngpu device=cuda train_options="--gpu $ngpu " score_options="--gpu 1 "
-  else
-    device=cpu train_options='' score_options=''
+  if [ -z "${opt[train-threads]}" ]; then
+    opt[train-threads]=$(($(getconf _NPROCESSORS_ONLN) / opt[processes]))
+    [ "${opt[train-threads]}" -le 4 ] || opt[train-threads]=4
+    [ "${opt[train-threads]}" -ge 1 ] || opt[train-threads]=1
   fi
-  train_options+="--num-threads $((processes * train_threads))" score_options+="--num-threads $train_threads"
-  launcher=()
-  if [ $((processes * num_nodes)) -gt 1 ]; then
-    launcher=("$SER_ROOT/utils/launch.sh" --processes "$processes" --nodes "$num_nodes")
-  fi
-  [ "$num_nodes" -eq 1 ] || train_options+=" --num-nodes $num_nodes"
+  opt[train-cmd]+=" --num-threads $((opt[processes] * opt[train-threads]))"
+  opt[score-cmd]+=" --num-threads ${opt[train-threads]}"
+  [ "${opt[num-nodes]}" -eq 1 ] || opt[train-cmd]+=" --num-nodes ${opt[num-nodes]}"
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The paper's grid: every training of its Tables 2 to 6 on the corpora named, scored, beside the paper's numbers.
+# A paper's grid: every training of its tables on the corpora named, scored, beside the paper's numbers.
 #
 # Usage: local/run_grid.sh [options] <corpus>…
 #  e.g.: local/run_grid.sh --musan-dir /corpora/musan cremad=/corpora/CREMA-D \
@@ -14,63 +14,53 @@
 #   5    tables of each corpus (<work dir>/exp/results) and over all (<grid dir>/results)
 # What fails stops nothing else; it is listed with its log, and the exit status is then 1.
 #
-# Options
-#   --dry-run true         list every run, its state and an estimate of the time left, and do nothing
-#   --scheme "S …"         (default: all four: none se-cp n-cp n+se-cp)
-#   --train-data "D …"     (default: clean clean+noise)
-#   --init DIR             pre-trained model for the cells with x-vector initialisation; without it they wait, and the
-#                          tables show them as missing. random: leave them out
-#   --seeds "N …"          a training for each (default: 0 1 2)
-#   --musan-dir DIR        MUSAN, for noisy copies; fetched where the folder does not exist (11 GB)
-#   --work-dir DIR         data/ and exp/ of each recipe go to DIR/<recipe>, and the grid's own files to DIR/grid
-#                          (default: egs/<recipe> and exp/grid)
-#   --config FILE          training options over those of conf/train.yaml and egs/<recipe>/conf/train.yaml
-#   --nj N                 parallel jobs of feature extraction (default: cores of this machine)
-#   --ngpu N               GPUs of a training, 0 or 1 (default: 1 if this machine has one)
-#   --train-threads N      CPU threads of a training (default: 4, or all cores if they are fewer)
-#   --stage N              first stage (default: 0)
-#   --stop-stage N         last stage (default: 5)
+# CopyPaste's Tables 2 to 6 have the CopyPaste schemes, with and without noisy copies, from random weights and from a
+# pre-trained model.
 set -euo pipefail
-
-dry_run=false
-scheme="none se-cp n-cp n+se-cp"
-train_data="clean clean+noise"
-init=
-seeds="0 1 2"
-musan_dir=
-work_dir=
-config=
-nj=$(getconf _NPROCESSORS_ONLN)
-ngpu=
-train_threads=
-stage=0
-stop_stage=5
-
-. "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
-. "$SER_ROOT/utils/old_parse_options.sh"
-. "$SER_ROOT/cmd.sh"
-. "$SER_ROOT/local/common.sh"
-
-[ $# -gt 0 ] || die "name at least one corpus, such as cremad=/corpora/CREMA-D (--help explains)"
-for number in "$stage" "$stop_stage"; do
-  [[ $number =~ ^[0-9]+$ ]] || die "--stage and --stop-stage take whole numbers, not '$number'"
-done
-[ -n "$scheme" ] && [ -n "$train_data" ] && [ -n "$seeds" ] || die "--scheme, --train-data and --seeds cannot be empty"
-[[ $ngpu =~ ^[01]?$ ]] || die "--ngpu is 0 or 1: of so many trainings each uses one GPU, and they run side by side"
-num_nodes=1 num_processes=1
+# shellcheck source=local/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+parse_options "$@" << END
+--paper=copypaste copypaste  whose tables are filled
+--dry-run=false BOOL        list every run and its state, and do nothing
+--scheme='none se-cp n-cp n+se-cp' SCHEMES  of CopyPaste
+--train-data='clean clean+noise' DATA  of the recipes
+--init= DIR                 pre-trained model for the cells with x-vector initialisation; without it they wait, and the
+                            tables show them as missing. random: leave them out
+--seeds='0 1 2' SEEDS        a training for each
+--musan-dir= DIR            MUSAN, for noisy copies; fetched where the folder does not exist (11 GB)
+--work-dir= DIR             data/ and exp/ of each recipe go to DIR/<recipe>, and the grid's own files to DIR/grid
+                            (default: egs/<recipe> and exp/grid)
+--config= FILE              training options over those of conf/train.yaml and egs/<recipe>/conf/train.yaml (default:
+                            conf/paper.yaml with the tag paper, the options of the paper)
+--tag= T                    ends the names of the runs' folders, as of run.sh
+--nj=$(getconf _NPROCESSORS_ONLN) N+     parallel jobs of feature extraction
+--ngpu= 0|1                 GPUs of a training (default: 1 if this machine has one)
+--train-threads= N+         CPU threads of a training (default: 4, or all cores if they are fewer)
+--stage=0 0|1|2|3|4|5       first stage
+--stop-stage=5 0|1|2|3|4|5  last stage
+END
+[ ${#args[@]} -gt 0 ] || die "name at least one corpus, such as cremad=/corpora/CREMA-D (--help explains)"
+for option in scheme train-data seeds; do [ -n "${opt[$option]}" ] || die "--$option cannot be empty"; done
+opt[num-nodes]=1 opt[num-processes]=1 # of so many trainings each uses one GPU, and they run side by side
 set_training_device
-inits=(random)
-case $init in '' | random) ;; *) inits+=("$init") ;; esac
+inits=(random) waiting=()
+case ${opt[init]} in '') waiting=(--waiting) ;; random) ;; *) inits+=("${opt[init]}") ;; esac
+grid_py=$SER_ROOT/pyscripts/grid.py report_py=$SER_ROOT/pyscripts/report.py
 
-work_dir=$(absolute "$work_dir")
+work_dir=$(absolute "${opt[work-dir]}")
 grid=${work_dir:-$SER_ROOT/exp}/grid
-work_of() { echo "${work_dir:-$SER_ROOT/egs}/$1"; }
 mkdir -p "$grid" || die "--work-dir $work_dir: cannot make $grid"
+settings=(--config "$SER_ROOT/conf/paper.yaml" --tag "${opt[tag]:-paper}")
+if [ -n "${opt[config]}" ]; then
+  config=$(config_file "${opt[config]}" "$grid")
+  settings=(--config "$config")
+  [ -z "${opt[tag]}" ] || settings+=(--tag "${opt[tag]}")
+fi
 
 # Per recipe: the words after its run.sh that hold for all of its runs, quoted for eval.
 recipes=()
-declare -A options
-for corpus in "$@"; do
+declare -A words_of
+for corpus in "${args[@]}"; do
   # The folder ends where the first option begins; it may have blanks in it.
   folder=${corpus%% --*} more=()
   if [ "$folder" != "$corpus" ]; then
@@ -78,66 +68,66 @@ for corpus in "$@"; do
   fi
   recipe=${folder%%=*}
   [ -f "$SER_ROOT/egs/$recipe/run.sh" ] || die "no recipe '$recipe'; there are: $(cd "$SER_ROOT/egs" && echo *)"
-  [ -z "${options[$recipe]:-}" ] || die "$recipe is named twice"
+  [ -z "${words_of[$recipe]:-}" ] || die "$recipe is named twice"
   recipes+=("$recipe")
-  words=(--nj "$nj" --ngpu "$ngpu" --train-threads "$train_threads")
+  words=(--nj "${opt[nj]}" --ngpu "${opt[ngpu]}" --train-threads "${opt[train-threads]}" "${settings[@]}")
   [ "$folder" = "$recipe" ] || words+=(--corpus-dir "${folder#*=}")
-  [ -z "$musan_dir" ] || words+=(--musan-dir "$musan_dir")
-  [ -z "$config" ] || words+=(--config "$config")
-  words+=(${more[@]+"${more[@]}"} --scheme "$scheme" --seeds "$seeds" --work-dir "$(work_of "$recipe")")
-  options[$recipe]=$(printf '%q ' "${words[@]}")
+  [ -z "${opt[musan-dir]}" ] || words+=(--musan-dir "${opt[musan-dir]}")
+  words+=(${more[@]+"${more[@]}"} --scheme "${opt[scheme]}" --seeds "${opt[seeds]}"
+    --work-dir "${work_dir:-$SER_ROOT/egs}/$recipe")
+  words_of[$recipe]=$(printf '%q ' "${words[@]}")
 done
 run_recipe() { # <recipe> <more options…>
   local words
-  eval "words=(${options[$1]})"
+  eval "words=(${words_of[$1]})"
   guarded "$SER_ROOT/egs/$1/run.sh" "${words[@]}" "${@:2}"
 }
-runs_stage() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
+runs_stage() { [ "${opt[stage]}" -le "$1" ] && [ "${opt[stop-stage]}" -ge "$1" ]; }
 
-# All command lines first, since that shows a wrong option before hours of features.
-command_files=()
+# All runs first, since that shows a wrong option before hours of features.
+plans=()
 for recipe in "${recipes[@]}"; do
-  file=$grid/$recipe.commands
-  for data in $train_data; do
-    for initial in "${inits[@]}"; do
-      run_recipe "$recipe" --train-data "$data" --init "$initial" --commands "$file.part"
-      cat "$file.part"
+  plan=$grid/$recipe.jsonl
+  for data in ${opt[train-data]}; do
+    for init in "${inits[@]}"; do
+      run_recipe "$recipe" --train-data "$data" --init "$init" --plan "$plan.part"
+      cat "$plan.part"
     done
-  done > "$file"
-  rm -f "$file.part"
-  command_files+=("$file")
+  done > "$plan"
+  rm -f "$plan.part"
+  plans+=("$plan")
 done
 
-waiting=()
-[ -n "$init" ] || waiting=(--waiting)
-if [ "$dry_run" = true ]; then
-  exec "$SER_ROOT/pyscripts/grid.py" list --estimate --threads "$train_threads" ${waiting[@]+"${waiting[@]}"} \
-    "${command_files[@]}"
+if [ "${opt[dry-run]}" = true ]; then
+  exec "$grid_py" list ${waiting[@]+"${waiting[@]}"} "${plans[@]}"
 fi
 
 failed=()
-if [ "$stage" -le 2 ]; then
-  last=$((stop_stage < 2 ? stop_stage : 2))
+if [ "${opt[stage]}" -le 2 ]; then
+  last=$((opt[stop-stage] < 2 ? opt[stop-stage] : 2))
   for recipe in "${recipes[@]}"; do
     echo "$(date +%T) $recipe: lists and features"
-    run_recipe "$recipe" --stage "$stage" --stop-stage "$last" || failed+=("$recipe: stages $stage to $last, see above")
+    run_recipe "$recipe" --stage "${opt[stage]}" --stop-stage "$last" ||
+      failed+=("$recipe: stages ${opt[stage]} to $last, see above")
   done
 fi
 
 if runs_stage 3; then
   ready=()
   for recipe in "${recipes[@]}"; do
-    [[ " ${failed[*]:-} " = *" $recipe: "* ]] || ready+=("$grid/$recipe.commands")
+    [[ " ${failed[*]:-} " = *" $recipe: "* ]] || ready+=("$grid/$recipe.jsonl")
   done
   if [ ${#ready[@]} -gt 0 ]; then
-    echo "$(date +%T) training and scores on $device"
+    echo "$(date +%T) training and scores on ${opt[device]}"
     array=$grid/$(date +%Y%m%d-%H%M%S)
     mkdir -p "$array"
-    "$SER_ROOT/pyscripts/grid.py" list --jobs "$array/jobs" ${waiting[@]+"${waiting[@]}"} "${ready[@]}"
-    if [ -s "$array/jobs" ]; then
+    "$grid_py" list --jobs "$array/jobs.jsonl" ${waiting[@]+"${waiting[@]}"} "${ready[@]}"
+    if [ -s "$array/jobs.jsonl" ]; then
       echo "  logs: $array/run.<job>.log"
-      guarded run_commands.sh --cmd "$cuda_cmd $train_options" "$array/jobs" "$array/run.JOB.log" || true
-      "$SER_ROOT/pyscripts/grid.py" failures "$array/jobs" --log "$array/run.JOB.log" || failed+=("runs, see above")
+      # shellcheck disable=SC2086  # a runner comes with its options
+      guarded ${opt[train-cmd]} JOB=1:"$(wc -l < "$array/jobs.jsonl")" "$array/run.JOB.log" \
+        "$SER_ROOT/local/train_and_score.sh" "$array/jobs.jsonl" JOB || true
+      "$grid_py" failures "$array/jobs.jsonl" --log "$array/run.JOB.log" || failed+=("runs, see above")
     else
       rm -r "$array"
     fi
@@ -148,10 +138,12 @@ if runs_stage 5; then
   echo "$(date +%T) tables"
   corpora=() all_folds=()
   for recipe in "${recipes[@]}"; do
-    folds=$(sed -n 's|.*/fold\([0-9]*\)/seed[0-9]* .*|\1|p' "$grid/$recipe.commands" | sort -nu | xargs)
-    if "$SER_ROOT/pyscripts/report.py" --exp-dir "$(work_of "$recipe")/exp" --recipe "$recipe" --seeds "$seeds" \
+    folds=$("$grid_py" folds "$grid/$recipe.jsonl")
+    out=$(of_runs "$grid/$recipe.jsonl" out | sed -n 1p) # exp/…, or exp_<lists>/…
+    exp_dir=$(of_runs "$grid/$recipe.jsonl" work | sed -n 1p)/${out%%/*}
+    if "$report_py" --paper "${opt[paper]}" --exp-dir "$exp_dir" --recipe "$recipe" --seeds "${opt[seeds]}" \
       ${folds:+--folds "$folds"}; then
-      corpora+=("$recipe=$(work_of "$recipe")/exp")
+      corpora+=("$recipe=$exp_dir")
       [ -z "$folds" ] || all_folds+=("$recipe=$folds")
     else
       failed+=("$recipe: tables, see above; the overall tables are without it")
@@ -159,7 +151,7 @@ if runs_stage 5; then
     echo
   done
   if [ ${#corpora[@]} -gt 0 ]; then
-    "$SER_ROOT/pyscripts/report.py" --corpora "${corpora[@]}" --seeds "$seeds" --out "$grid/results" \
+    "$report_py" --paper "${opt[paper]}" --corpora "${corpora[@]}" --seeds "${opt[seeds]}" --out "$grid/results" \
       ${all_folds[@]+--folds "${all_folds[@]}"}
   fi
 fi

@@ -1,112 +1,154 @@
-# shellcheck shell=bash disable=SC2034,SC2154
-# Emotion recognition: what the driver (run.sh), which sources this, does for recipes of that task. Recipes name the
-# classes ($emotions), the folds if there are any ($folds) and the CopyPaste schemes ($scheme).
-train_data=${train_data:-clean}
-[ -n "$scheme" ] || die "--scheme cannot be empty"
-for word in $scheme; do
-  [[ $word =~ ^(none|se-cp|n-cp|n\+se-cp)$ ]] || die "--scheme: '$word' is none of none, se-cp, n-cp, n+se-cp"
-done
-no_word_twice "$scheme"
+#!/usr/bin/env bash
+# Task emotion: lists with utt2emo, noisy copies to train and to test on, runs with and without folds, their scores.
+#
+# Usage: local/task_emotion.sh [options] <verb>, in the work directory
+#   lists                 check the lists of utterances, and that no speaker is in two of train, dev and test
+#   sets clean|copies     print the data directories to make features of
+#   share clean|copies    give each fold its part of the features of these
+#   copies                make the noisy copies, as data directories without features
+#   training              what else is to be done before training: nothing
+#   train-data            print the training data's name, which stands in the names of runs
+#   labels                print the table that has the classes
+#   splits                print a JSON line for each fold: what is trained and tested on
+#   score <runs> <job>    score the run of that line of a file (pyscripts/plan_runs.py)
+#   report                make the tables and figures of everything scored so far
+#
+# Copies of other SNRs or kinds than the default ones are training data of another name: --snr "20 15" --noise-kinds
+# music makes train_noisy-music-20-15, and what is trained on them clean+noise-music-20-15 (m5 for -5 dB), which
+# --train-data understands as well.
+set -euo pipefail
+# shellcheck source=local/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+parse_options "$@" << 'END'
+# Task emotion
+--snr='10 5 0' SNRS         SNRs of the noisy copies of training data, each for every kind of noise
+--noise-kinds='noise music' KINDS  MUSAN's noise, its music, or both, for the same
+--test-snr='10 0' SNRS      SNRs of the noisy copies of test data, which have noise
+--
+# Set by run.sh
+--recipe= NAME              recipe
+--data=data DIR             folder of the data directories
+--exp=exp DIR               folder of the runs
+--emotions= EMOTIONS        classes
+--folds= FOLDS              folds, if the recipe has any
+--train-data=clean D        clean, or clean+noise
+--raw= S                    what the system appends to the name of a data directory before VAD …
+--suffix=_voiced S          … and for its features
+--musan-dir= DIR            MUSAN
+--nj=4 N+                   not needed here
+--cmd=run.py CMD            not needed here
+END
+data=${opt[data]} suffix=${opt[suffix]}
 
-split_dirs=(data)
-base_train=train base_test=test base_sets=(train dev test)
-if [ -n "$RECIPE_FOLDS" ]; then
-  # Folds share every recording, so features are made once, of all of them.
-  split_dirs=()
-  for fold in $folds; do split_dirs+=("data/fold$fold"); done
-  base_train=all base_test=all base_sets=(all)
+# Options in the training data's name come before those beside it.
+case ${opt[train-data]} in
+  clean | clean+noise) ;;
+  clean+noise-*)
+    kinds='' snrs=''
+    for word in $(tr - ' ' <<< "${opt[train-data]#clean+noise-}"); do
+      case $word in
+        [0-9]* | m[0-9]*) snrs+="${word/#m/-} " ;;
+        *) kinds+="$word " ;;
+      esac
+    done
+    opt[snr]=${snrs:-${opt[snr]}} opt[noise-kinds]=${kinds:-${opt[noise-kinds]}}
+    ;;
+  *) die "--train-data is clean or clean+noise, not '${opt[train-data]}'" ;;
+esac
+for option in snr test-snr; do
+  [[ ${opt[$option]} = *[^\ ]* ]] || die "--$option cannot be empty"
+  for word in ${opt[$option]}; do
+    [[ $word =~ ^-?[0-9]+(\.[0-9]+)?$ ]] || die "--$option takes numbers in dB, not '$word'"
+  done
+done
+for word in ${opt[noise-kinds]:-none}; do
+  [[ $word =~ ^(noise|music)$ ]] || die "--noise-kinds are noise and music, not '$word'"
+done
+sorted() { tr ' ' '\n' <<< "$1" | sed '/^$/d' | sort -u "${@:2}" | xargs; }
+snrs=$(sorted "${opt[snr]}" -rn) kinds=$(sorted "${opt[noise-kinds]}" -r) variant=''
+[ "$kinds" = "noise music" ] || variant+=-${kinds// /-}
+[ "$snrs" = "10 5 0" ] || variant+=$(sed 's/^/-/; s/ /-/g; s/--/-m/g' <<< "$snrs")
+
+# Where folds share every recording, features are made once, of all of them.
+split_dirs=("$data") sets=(train dev test) train=$data/train test=$data/test
+if [ -n "${opt[folds]}" ]; then
+  split_dirs=() sets=(all) train=$data/all test=$data/all
+  for fold in ${opt[folds]}; do split_dirs+=("$data/fold$fold"); done
 fi
-copies=()
-for kind in noise music; do for snr in 10 5 0; do copies+=("train_${kind}_snr$snr"); done; done
-noisy_tests=(test_snr10 test_snr0)
+noisy=noisy$variant
+noisy_tests=()
+for snr in $(sorted "${opt[test-snr]}" -rn); do noisy_tests+=("test_snr$snr"); done
 
 check_lists() {
   local dir set lists=()
   for dir in "${split_dirs[@]}"; do
     for set in train dev test; do
-      validate_data_dir.sh --no-feats --emotions "$emotions" "$dir/$set" > /dev/null
+      validate_data_dir.sh --no-feats --emotions "${opt[emotions]}" "$dir/$set" > /dev/null
+      lists+=("$dir/$set")
     done
-    "$SER_ROOT/pyscripts/data_dir.py" check-disjoint "$dir/train" "$dir/dev" "$dir/test" > /dev/null
-    lists+=("$dir/train" "$dir/dev" "$dir/test")
+    "$SER_ROOT/pyscripts/data_dir.py" check-disjoint "${lists[@]: -3}" > /dev/null
   done
-  "$SER_ROOT/pyscripts/data_dir.py" class-counts --emotions "$emotions" --all-in train "${lists[@]}"
+  "$SER_ROOT/pyscripts/data_dir.py" class-counts --emotions "${opt[emotions]}" --all-in train "${lists[@]}"
   echo "no speaker is in two of train, dev and test"
 }
 
-make_features() {
-  local set
-  for set in "${base_sets[@]}"; do features "$set"; done
-  for set in train dev test; do in_folds all_voiced "$set" '' "${set}_voiced"; done
-}
-
 make_copies() {
-  prepare_noise
-  noisy_copies "$base_train" train "${copies[@]}"
-  noisy_copies "$base_test" test "${noisy_tests[@]}"
-}
-
-# noisy_copies <from> <set> <copy>…: copies of data/<from> and their features; an utterance is read once for all of them.
-noisy_copies() {
-  local from=$1 set=$2 copy kind list suffix own_vad=false dirs=() pairs=()
-  local -A suffixes
-  shift 2
-  if [ "$copy_vad" = own ]; then own_vad=true; fi
-  for copy in "$@"; do
-    case $copy in
-      train_*) kind=${copy#train_} list=${kind%_snr*}_train suffix=${kind//_/-} ;;
-      test_*) list=noise_test suffix='' ;;
-    esac
-    guarded augment_data_dir.sh --snr "${copy##*snr}" --suffix "$suffix" --own-vad "$own_vad" \
-      "data/$from" "data/noise/$list.scp" "data/$copy"
-    suffixes[$copy]=${suffix:+-$suffix} dirs+=("data/$copy") pairs+=("data/$copy" "data/${copy}_voiced")
-  done
-  guarded make_mfcc.sh "${jobs[@]}" --mfcc-config "$mfcc_config" --copies "${dirs[*]}"
-  if [ "$copy_vad" = own ]; then
-    for copy in "$@"; do guarded compute_vad.sh --nj "$nj" --cmd "$train_cmd" "data/$copy"; done
-  fi
-  guarded prepare_feats.sh "${jobs[@]}" --cmn "$cmn" --copies "${pairs[*]}"
-  for copy in "$@"; do in_folds "${copy}_voiced" "$set" "${suffixes[$copy]}" "${copy}_voiced"; done
-}
-
-# in_folds <features> <set> <suffix> <name>: in every fold, the features of the set's utterances (ids with the suffix).
-in_folds() {
-  local fold dir wanted found
-  [ -n "$RECIPE_FOLDS" ] || return 0
-  for fold in $folds; do
-    dir=data/fold$fold
-    awk -v suffix="$3" '{ print $1 suffix }' "$dir/$2/utt2spk" |
-      subset_data_dir.sh --utt-list /dev/stdin "data/$1" "$dir/$4" > /dev/null
-    wanted=$(wc -l < "$dir/$2/utt2spk") found=$(wc -l < "$dir/$4/utt2spk")
-    [ "$wanted" = "$found" ] || echo "$dir/$4: $((wanted - found)) of $wanted utterances have no features (see above)"
+  local kind name noise_lists=''
+  prepare_noise "$data"
+  for kind in $kinds; do noise_lists+="$data/noise/${kind}_train.scp "; done
+  guarded augment_data_dir.sh --each true --snr "$snrs" "$train${opt[raw]}" "${noise_lists% }" \
+    "${train}_$noisy${opt[raw]}"
+  for name in "${noisy_tests[@]}"; do
+    guarded augment_data_dir.sh --snr "${name#test_snr}" "$test${opt[raw]}" "$data/noise/noise_test.scp" \
+      "$data/$name${opt[raw]}"
   done
 }
 
-prepare_training() { :; }
-
-# The runs asked for: a line "<run directory> <its data directory> <scheme> <seed>" each.
-runs() {
-  local s dir seed
-  for s in $scheme; do
-    for dir in "${split_dirs[@]}"; do
-      for seed in $seeds; do
-        echo "exp/${train_data}_${s}_$init_name${dir#data}/seed$seed $dir $s $seed"
-      done
-    done
+# share <features> <set> <name> [<utt2uniq>]: give every fold the features of its set's utterances, or of their copies,
+# which a table names, <copy> <utterance>.
+share() {
+  local dir utterances wanted found column=1
+  [ $# -lt 4 ] || column=2
+  for dir in "${split_dirs[@]}"; do
+    utterances=$(awk -v column=$column 'NR == FNR { of_set[$1]; next } $column in of_set { print $1 }' \
+      "$dir/$2/utt2spk" "${4:-$dir/$2/utt2spk}")
+    subset_data_dir.sh --utt-list /dev/stdin "$1" "$dir/$3" <<< "$utterances" > /dev/null
+    wanted=$(wc -l <<< "$utterances") found=$(wc -l < "$dir/$3/utt2spk")
+    [ "$wanted" = "$found" ] || echo "$dir/$3: $((wanted - found)) of $wanted utterances have no features (see above)"
   done
 }
 
-# Of one run, given what `runs` says of it.
-train_command() {
-  local copy train=("$2/train_voiced")
-  if [ "$train_data" = clean+noise ]; then
-    for copy in "${copies[@]}"; do train+=("$2/${copy}_voiced"); done
-  fi
-  train "$1" "$4" --train "${train[@]}" --dev "$2/dev_voiced" --scheme "$3"
-}
-score_command() {
-  local test tests=(test="$2/test_voiced")
-  for test in "${noisy_tests[@]}"; do tests+=("$test=$2/${test}_voiced"); done
-  words "$SER_ROOT/pyscripts/score.py" --device "$device" --tests "${tests[@]}" --run "$1"
+print_splits() {
+  local dir name fold train tests
+  for dir in "${split_dirs[@]}"; do
+    fold=null
+    [ "$dir" = "$data" ] || fold=${dir#"$data/fold"}
+    train="\"$dir/train$suffix\"" tests="\"test\": \"$dir/test$suffix\""
+    [ "${opt[train-data]}" = clean ] || train+=", \"$dir/train_$noisy$suffix\""
+    for name in "${noisy_tests[@]}"; do tests+=", \"$name\": \"$dir/$name$suffix\""; done
+    echo "{\"fold\": $fold, \"train\": [$train], \"dev\": \"$dir/dev$suffix\", \"tests\": {$tests}}"
+  done
 }
 
-report() { "$SER_ROOT/pyscripts/report.py" --exp-dir exp --recipe "$recipe"; }
+case "${args[*]}" in
+  lists) check_lists ;;
+  'sets clean') printf "$data/%s\n" "${sets[@]}" ;;
+  'sets copies') printf '%s\n' "${train}_$noisy" "${noisy_tests[@]/#/$data/}" ;;
+  copies) make_copies ;;
+  'share clean')
+    [ -z "${opt[folds]}" ] || for set in train dev test; do share "$data/all$suffix" "$set" "$set$suffix"; done
+    ;;
+  'share copies')
+    if [ -n "${opt[folds]}" ]; then
+      share "${train}_$noisy$suffix" train "train_$noisy$suffix" "${train}_$noisy${opt[raw]}/utt2uniq"
+      for set in "${noisy_tests[@]}"; do share "$data/$set$suffix" test "$set$suffix"; done
+    fi
+    ;;
+  training) ;;
+  train-data) [ "${opt[train-data]}" = clean ] && echo clean || echo "clean+noise$variant" ;;
+  labels) echo utt2emo ;;
+  splits) print_splits ;;
+  score\ *) exec "$SER_ROOT/pyscripts/score.py" --runs "${args[1]}" --job "${args[2]}" ;;
+  report) exec "$SER_ROOT/pyscripts/report.py" --exp-dir "${opt[exp]}" --recipe "${opt[recipe]}" ;;
+  *) die "no verb '${args[*]}' (--help lists them)" ;;
+esac

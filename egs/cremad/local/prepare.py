@@ -133,7 +133,7 @@ def _missing(folder: Path) -> list[str]:
 
 
 def main() -> None:
-    parser = corpus.parser(__doc__)
+    parser = corpus.parser(__doc__, fetched="cremad")
     parser.add_argument("--archive-url", default=ARCHIVE_URL, help=argparse.SUPPRESS)  # mirrors
     parser.add_argument("--media-url", default=MEDIA_URL, help=argparse.SUPPRESS)
     args = parser.parse_args()

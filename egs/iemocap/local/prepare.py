@@ -75,7 +75,7 @@ def find(folder: Path, merge_excited: bool, allow_partial: bool) -> list[Emotion
 
 
 def main() -> None:
-    parser = corpus.parser(__doc__)
+    parser = corpus.parser(__doc__, licensed="IEMOCAP")
     parser.add_argument("--merge-excited", type=corpus.boolean, default=False, metavar="true|false",
                         help="join excited to happy (default false: left out, as in the paper)")
     args = parser.parse_args()

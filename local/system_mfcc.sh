@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# System mfcc: a network reads MFCC of voiced frames, mean-normalised.
+#
+# Usage: local/system_mfcc.sh [options] features <data>…    make the features <data><suffix> of data directories
+#        local/system_mfcc.sh [options] name|suffix|raw     print what names of runs, of directories of features, and of
+#                                                           directories of MFCC before VAD have for these options
+#
+# Features of other options than the default ones have other names, so that none makes another stale. A noisy copy (a
+# directory with utt2noise) is made of <data><raw>, keeps the VAD of the clean recordings, and is there as <data><raw>.
+set -euo pipefail
+# shellcheck source=local/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+parse_options "$@" << 'END'
+# System mfcc
+--mfcc-config= FILE         front end (default: egs/NAME/conf/mfcc.conf if there, else conf/mfcc_8k.conf)
+--cmn=sliding sliding|utterance|none  mean normalisation
+--copy-vad=clean clean|own  frames kept of a noisy copy: those of the clean recording's VAD, or its own
+--compress=false BOOL       features take a quarter of the space, as Kaldi's compressed matrices
+--
+# Set by run.sh
+--recipe-dir= DIR           folder of the recipe, whose conf/mfcc.conf is the default front end
+--work-dir=. DIR            folder that <data> counts from
+--nj=4 N+                   parallel jobs
+--cmd=run.py CMD            job runner
+END
+verb=${args[0]:-}
+
+default=$SER_ROOT/conf/mfcc_8k.conf
+[ ! -f "${opt[recipe-dir]}/conf/mfcc.conf" ] || default=${opt[recipe-dir]}/conf/mfcc.conf
+config=$(absolute "${opt[mfcc-config]:-$default}")
+[ -f "$config" ] || die "--mfcc-config ${opt[mfcc-config]}: no such file"
+
+# What differs from the default options: of the front end, of its features altogether, and after VAD.
+front_end='' stored='' selected=''
+if ! cmp -s "$config" "$default"; then
+  front_end=$(basename "$config" .conf | tr -c 'A-Za-z0-9.\n' -)
+  front_end=${front_end#mfcc-}
+  [[ $front_end = [0-9]* ]] || front_end=-$front_end
+  front_end=mfcc$front_end
+fi
+[ "${opt[compress]}" = false ] || stored+=-compressed
+[ "${opt[cmn]}" = sliding ] || selected+=-${opt[cmn]}
+[ "${opt[copy-vad]}" = clean ] || selected+=-ownvad
+suffixed() { local words=${1#-}; echo "${words:+_$words}"; }
+raw=$(suffixed "$front_end$stored")
+suffix=$(suffixed "$front_end$stored$selected")_voiced
+
+# copy_tables <from> <to> <table>…: make the tables of a data directory like another's; those alike are left alone.
+copy_tables() {
+  local from=$1 to=$2 table
+  for table in "${@:3}"; do
+    if [ ! -f "$from/$table" ]; then
+      rm -f "$to/$table"
+    elif ! cmp -s "$from/$table" "$to/$table"; then
+      mkdir -p "$(dirname "$to/$table")"
+      cp "$from/$table" "$to/$table.tmp" && mv "$to/$table.tmp" "$to/$table"
+    fi
+  done
+}
+
+lists=(wav.scp segments utt2spk spk2utt utt2emo utt2noise utt2uniq)
+digest_of_lists() { (cd "$1" && { cat "${lists[@]}" 2>/dev/null || true; } | cksum); }
+
+# copy_lists <from> <to>: copy the lists of a data directory, unless those in <to> come from these. make_mfcc.sh may have
+# taken bad recordings out of either since.
+copy_lists() {
+  local digest
+  [ -f "$1/utt2spk" ] || die "$1/utt2spk: no such file; run stage 0 first"
+  digest=$(digest_of_lists "$1")
+  if [ -d "$2" ] && { [ "$digest" = "$(cat "$2/.lists" 2>/dev/null)" ] || [ "$digest" = "$(digest_of_lists "$2")" ]; }; then
+    return
+  fi
+  mkdir -p "$2"
+  copy_tables "$1" "$2" "${lists[@]}" utt2dur
+  echo "$digest" > "$2/.lists"
+}
+
+# make_features <data>: make <data><suffix>.
+make_features() {
+  local made=$1$raw voiced=$1$raw
+  local jobs=(--nj "${opt[nj]}" --cmd "${opt[cmd]}")
+  if [ -n "$raw" ] && [ ! -f "$made/utt2noise" ]; then copy_lists "$1" "$made"; fi
+  guarded make_mfcc.sh "${jobs[@]}" --compress "${opt[compress]}" --mfcc-config "$config" "$made"
+  if [ -f "$made/utt2noise" ] && [ "${opt[copy-vad]}" = own ]; then
+    voiced=${made}_ownvad # the clean recordings' VAD stays in the other
+    mkdir -p "$voiced"
+    copy_tables "$made" "$voiced" "${lists[@]}" utt2dur feats.scp utt2num_frames frame_shift conf/mfcc.conf
+  fi
+  if [ "$voiced" != "$made" ] || [ ! -f "$made/utt2noise" ]; then guarded compute_vad.sh "${jobs[@]}" "$voiced"; fi
+  guarded prepare_feats.sh "${jobs[@]}" --compress "${opt[compress]}" --cmn "${opt[cmn]}" "$voiced" "$1$suffix"
+}
+
+case $verb in
+  name) echo "${front_end:-mfcc}$stored$selected" ;;
+  suffix) echo "$suffix" ;;
+  raw) echo "$raw" ;;
+  features)
+    cd "${opt[work-dir]}"
+    for data in "${args[@]:1}"; do make_features "$data"; done
+    ;;
+  *) die "expected features <data>…, name, suffix or raw, not '$verb' (--help explains)" ;;
+esac
