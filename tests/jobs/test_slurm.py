@@ -343,7 +343,7 @@ def plan(exp: Path, names: list[str]) -> tuple[Path, str]:
 
 def test_status(slurm, tmp_path):
     exp = tmp_path / "exp"
-    names = [f"mfcc-resnet_clean_{scheme}_random/fold{fold}/seed0" for scheme in ("none", "n+se-cp") for fold in (1, 2, 3)]
+    names = [f"mfcc-resnet_clean_{scheme}_random/fold{k}/seed0" for scheme in ("none", "n+se-cp") for k in (1, 2, 3)]
     names += ["mfcc-resnet_clean_se-cp_random/seed1", "mfcc-resnet_clean_se-cp_random/seed2"]
     runs, log = plan(exp, names)
     scored, stopped = exp / names[6], exp / names[7]
