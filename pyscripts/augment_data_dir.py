@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Write a noisy copy of a data directory: its tables and `utt2noise`, which says what noise goes under each utterance.
+"""Write noisy copies of a data directory: its tables, `utt2noise` (each copy's noise) and `utt2uniq` (its original).
 
-Nothing is mixed here but what --write-wav asks for: pyscripts/make_mfcc.py mixes in memory, from `utt2noise`.
+No audio is mixed here, except for --write-wav: pyscripts/make_mfcc.py mixes in memory what `utt2noise` says.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,15 +24,15 @@ from ser.data.datadir import SPEAKER_TABLES, TABLES, DataDir, spk2utt, validate
 from ser.features.frontend import MfccOptions, read_conf
 from ser.features.noise import NoiseReader, draw_condition, draw_noise, mix, parse_snr, read_noise_list, read_utt2noise
 
-# What is made of the audio is not copied, but for the VAD, which is right for the speech in the mix.
+# Tables made from the audio are not copied, except for the VAD, which is right for the speech in the mix.
 OF_CLEAN_AUDIO = ("feats.scp", "utt2num_frames", "cmvn.scp", "utt2noise")
 
 
 def parse_snrs(text: str) -> list[float]:
-    """The SNRs in dB of a blank-separated list. Raises SerError for none, one that is no number, one given twice."""
+    """Read a blank-separated list of SNRs in dB. Raises SerError for none, one that is no number, one given twice."""
     snrs = [parse_snr(word, "--snr") for word in text.split() or [text]]
     if len(set(snrs)) < len(snrs):
-        raise SerError(f"--snr {text!r}: an SNR is given twice, but all are equally likely")
+        raise SerError(f"--snr {text!r}: an SNR is given twice; name each once")
     return snrs
 
 
@@ -52,8 +52,23 @@ def read_noise_lists(text: str) -> dict[str, dict[str, str]]:
     return lists
 
 
+def conditions(lists: Iterable[str], snrs: Sequence[float]) -> dict[str, tuple[str, float]]:
+    """Return every pair of noise list (by name) and SNR in dB, by the suffix that ids of its copies get.
+
+    Raises:
+        SerError: two lists are of the same kind, which is their name without _train or _test.
+    """
+    kinds: dict[str, str] = {}
+    for name in lists:
+        kind = re.sub("_(train|test)$", "", name)
+        if kind in kinds:
+            raise SerError(f"noise lists {kinds[kind]} and {name} would give copies the same ids; rename one of them")
+        kinds[kind] = name
+    return {f"-{kind}-snr{snr:g}": (name, snr) for kind, name in kinds.items() for snr in snrs}
+
+
 def durations(data: DataDir) -> dict[str, float]:
-    """Seconds of each utterance: from utt2dur, else from segments, else out of the recordings."""
+    """Return the seconds of each utterance, from utt2dur, else from segments, else from the recordings."""
     if data.has("utt2dur"):
         return {utterance: float(seconds) for utterance, seconds in data.table("utt2dur").items()}
     recordings = data.table("wav.scp")
@@ -72,31 +87,40 @@ def durations(data: DataDir) -> dict[str, float]:
 
 def recording_seconds(rxfile: str) -> float:
     if is_pipe(rxfile):
-        recording = decode(rxfile)
-        return len(recording.samples) / recording.rate
+        audio = decode(rxfile)
+        return len(audio.samples) / audio.rate
     try:
         return soundfile.info(rxfile).duration
     except soundfile.SoundFileError:
         raise SerError(f"{rxfile}: cannot be read as audio; run steps/make_mfcc.sh, which tells more") from None
 
 
-def copied_tables(data: DataDir, suffix: str, own_vad: bool) -> dict[str, dict[str, str]]:
-    """The tables of the copy but for utt2noise: utterance and recording ids carry `suffix`, speaker ids do not."""
+def copied_tables(data: DataDir, suffixes: Collection[str], own_vad: bool) -> dict[str, dict[str, str]]:
+    """Return the copies' tables without utt2noise: one row for each suffix, which utterance and recording ids get.
+
+    Speaker ids stay. Copies of copies (of other speeds, say) keep the original in utt2uniq.
+    """
     left_out = (*OF_CLEAN_AUDIO, "spk2utt", *(("vad.scp",) if own_vad else ()))
-    copy = {}
-    for name in TABLES:
-        if name not in left_out and data.has(name):
-            added = "" if name in SPEAKER_TABLES else suffix
-            copy[name] = {key + added: value for key, value in data.table(name).items()}
-    for utterance, value in copy.get("segments", {}).items():
-        recording, times = value.split(None, 1)
-        copy["segments"][utterance] = f"{recording}{suffix} {times}"
+    tables = {name: data.table(name) for name in TABLES if name not in left_out and data.has(name)}
+    tables.setdefault("utt2uniq", {utterance: utterance for utterance in data.utterances})
+    copy: dict[str, dict[str, str]] = {}
+    for name, table in tables.items():
+        if name in SPEAKER_TABLES:
+            copy[name] = table
+        elif name == "segments":
+            rows = {utterance: value.split(None, 1) for utterance, value in table.items()}
+            copy[name] = {u + s: f"{recording}{s} {times}" for u, (recording, times) in rows.items() for s in suffixes}
+        else:
+            copy[name] = {key + suffix: value for key, value in table.items() for suffix in suffixes}
     return copy | {"spk2utt": spk2utt(copy["utt2spk"])}
 
 
 def is_whole(out_dir: Path, names: Iterable[str]) -> bool:
-    """Whether the tables are there and agree. Not whether they are as written: steps/make_mfcc.sh may since have
-    dropped an utterance or written utt2dur, and a rerun must not undo that."""
+    """Return whether the tables are there and agree.
+
+    They may differ from what was written: steps/make_mfcc.sh may since have dropped an utterance or written utt2dur,
+    and a rerun must not undo that.
+    """
     if not all((out_dir / name).is_file() for name in names):
         return False
     try:
@@ -107,10 +131,10 @@ def is_whole(out_dir: Path, names: Iterable[str]) -> bool:
 
 
 def write_copy(out_dir: Path, copy: Mapping[str, Mapping[str, object]]) -> None:
-    """Make `out_dir` hold these tables and none that was there before.
+    """Write these tables to `out_dir` and remove all others.
 
-    utt2noise goes first and utt2spk last: a run killed in between leaves neither what reads as clean data nor what
-    reads as a data directory.
+    utt2noise is written first and utt2spk last, so that what a killed run leaves is never taken for clean data, nor for
+    a data directory.
     """
     (out_dir / "utt2spk").unlink(missing_ok=True)
     for name in TABLES:
@@ -121,10 +145,10 @@ def write_copy(out_dir: Path, copy: Mapping[str, Mapping[str, object]]) -> None:
 
 
 def write_wavs(out_dir: Path, folder: Path, rate: int) -> None:
-    """Write the mix of every utterance of a noisy copy to `<folder>/<utterance>.wav`, 16 bits at `rate` Hz.
+    """Write the mix of every noisy utterance to `<folder>/<utterance>.wav`, 16 bits at `rate` Hz.
 
-    Files of an interrupted run with the same copy and rate are kept. Samples beyond 16 bits are clipped and counted:
-    scaling them into range would change the level that the features see.
+    Files that an interrupted run with the same noise and rate wrote are kept. Samples beyond 16 bits are clipped and
+    counted, because scaling them into range would change the level that the features see.
     """
     specs = read_utt2noise(out_dir / "utt2noise")
     digest = fingerprint(*(out_dir / name for name in ("utt2noise", "wav.scp", "segments")), rate)
@@ -167,6 +191,8 @@ def write_wavs(out_dir: Path, folder: Path, rate: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--snr", default="10", metavar="DB", help="one or, blank-separated, several")
+    parser.add_argument("--each", choices=("true", "false"), default="false",
+                        help="one copy of every utterance for each list and SNR, instead of one copy")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--suffix", default="", help="append -SUFFIX to utterance ids; without it they stay")
     parser.add_argument("--own-vad", choices=("true", "false"), default="false",
@@ -182,7 +208,8 @@ def main() -> None:
     snrs = parse_snrs(arguments.snr)
     if not re.fullmatch(r"[\w.-]*", arguments.suffix, re.ASCII):
         raise SerError(f"--suffix {arguments.suffix!r}: letters, digits, '.', '_' and '-' only")
-    suffix = f"-{arguments.suffix}" if arguments.suffix else ""
+    if arguments.each == "true" and arguments.suffix:
+        raise SerError("--each true gives copies suffixes of its own; leave out --suffix")
     out_dir = arguments.out_dir
     if out_dir.resolve() == arguments.data_dir.resolve():
         raise SerError(f"{out_dir}: the copy would overwrite the data directory; give it another name")
@@ -191,34 +218,40 @@ def main() -> None:
     data = DataDir(arguments.data_dir)
     if data.has("utt2noise"):
         raise SerError(f"{data.path}: is a noisy copy itself (it has utt2noise); copy the clean data")
-    known = set(data.utterances)
-    if suffix and (taken := [utterance for utterance in data.utterances if utterance + suffix in known]):
-        raise SerError(f"{data.path}: {taken[0]}{suffix} is there already; choose another --suffix")
-
     lists = read_noise_lists(arguments.noise_lists)
+    # From the suffix of a copy's ids to its noise list and SNR, or to None where each utterance draws them.
+    copies: dict[str, tuple[str, float] | None] = {f"-{arguments.suffix}" if arguments.suffix else "": None}
+    if arguments.each == "true":
+        copies = {**conditions(lists, snrs)}
+    known = set(data.utterances)
+    if taken := {utterance + suffix for utterance in known for suffix in filter(None, copies)} & known:
+        raise SerError(f"{data.path}: {min(taken)} is there already; choose another --suffix, or rename that utterance")
+
     marker = Marker(out_dir / ".augment_data_dir.done", fingerprint(
         *(arguments.data_dir / name for name in TABLES if name not in OF_CLEAN_AUDIO), lists,
         *(file_identity(path) for noises in lists.values() for path in noises.values()),
-        snrs, arguments.seed, suffix, arguments.own_vad,
+        snrs, arguments.seed, list(copies), arguments.own_vad,
     ))
-    copy = copied_tables(data, suffix, arguments.own_vad == "true")
-    if marker.is_current() and is_whole(out_dir, ("utt2noise", *copy)):
+    tables = copied_tables(data, copies, arguments.own_vad == "true")
+    if marker.is_current() and is_whole(out_dir, ("utt2noise", *tables)):
         print(f"{out_dir}: noisy copy of {data.path} is up to date")
     else:
         seconds = durations(data)
         specs = {}
         for utterance in progress(data.utterances, len(data.utterances), "drawing noise"):
-            name, snr = draw_condition(lists, snrs, utterance, arguments.seed)
-            specs[utterance + suffix] = draw_noise(
-                lists[name], utterance, seconds[utterance], snr, name, arguments.seed
-            )
+            for suffix, condition in copies.items():
+                name, snr = condition or draw_condition(lists, snrs, utterance, arguments.seed)
+                specs[utterance + suffix] = draw_noise(
+                    lists[name], utterance, seconds[utterance], snr, name, arguments.seed
+                )
         marker.clear()
-        write_copy(out_dir, {"utt2noise": specs, **copy})
+        write_copy(out_dir, {"utt2noise": specs, **tables})
         marker.write(())
         files = len({spec.path for spec in specs.values()})
-        vad = "the clean recordings' VAD" if "vad.scp" in copy else "no VAD yet"
+        vad = "the clean recordings' VAD" if "vad.scp" in tables else "no VAD yet"
         levels = ", ".join(f"{snr:g}" for snr in snrs)
-        print(f"{out_dir}: {len(specs)} utterances of {data.path} at {levels} dB, {files} noise files used, {vad}")
+        print(f"{out_dir}: {len(specs)} utterances, {len(copies)} for each of {data.path}, at {levels} dB, "
+              f"{files} noise files used, {vad}")
     if arguments.write_wav is not None:
         write_wavs(out_dir, arguments.write_wav, read_conf(arguments.mfcc_config, MfccOptions).rate)
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Energy VAD of a data directory, Kaldi's decisions, one job at a time; steps/compute_vad.sh runs the whole.
 
-Reads feats.scp (column 0 is log energy), writes vad.scp. An utterance without a voiced frame is named and
-counted, and steps/prepare_feats.sh drops it.
+Reads feats.scp, whose column 0 is log energy, and writes vad.scp. Utterances without a voiced frame are named and
+counted; steps/prepare_feats.sh drops them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ComputeVad(FeatureStep):
         features = read_arks(data / "feats.scp")
         for utterance, matrix in progress(features, len(read_table(data / "feats.scp")), "VAD"):
             if matrix.ndim != 2 or not np.isfinite(matrix).all():
-                raise SerError(f"{data}/feats.scp: {utterance}: not finite features; run steps/make_mfcc.sh")
+                raise SerError(f"{data}/feats.scp: {utterance}: features are not finite; run steps/make_mfcc.sh")
             voiced = vad(matrix[:, 0], self.options)
             writer.write(utterance, voiced)
             if voiced.any():

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ser.base.errors import SerError, run_main
 from ser.base.files import write_text
-from ser.data import datadir
+from ser.data import datadir, rearrange
 from ser.data.datadir import DataDir
 
 _NAMED = 20  # utterances named in the log; the rest is counted
@@ -32,7 +32,7 @@ def validate(args: argparse.Namespace) -> None:
 
 
 def fix(args: argparse.Namespace) -> None:
-    dropped = datadir.fix(args.data)
+    dropped = rearrange.fix(args.data)
     _name_dropped({f"not (or malformed) in {name}": utts for name, utts in dropped.items()})
     number = sum(map(len, dropped.values()))
     print(f"{args.data}: " + (f"dropped {number} utterances, kept " if number else "kept all of ") + _size(args.data))
@@ -58,20 +58,20 @@ def subset(args: argparse.Namespace) -> None:
             number = int(args.arguments[1])
         except ValueError:
             raise SerError(f"'{args.arguments[1]}' is not a number of utterances; see --help") from None
-        utterances = datadir.pick(data, args.how, number, args.seed)
-    datadir.subset(src, dst, utterances)
+        utterances = rearrange.pick(data, args.how, number, args.seed)
+    rearrange.subset(src, dst, utterances)
     print(f"{dst}: {_size(dst)}, of {len(data.utterances)} utterances in {src}")
 
 
 def combine(args: argparse.Namespace) -> None:
-    for name, without in datadir.combine(args.dst, args.src).items():
+    for name, without in rearrange.combine(args.dst, args.src).items():
         reason = f"not in {', '.join(without)}" if without else "it would not say what is noisy, or versions differ"
         print(f"{args.dst}: left out {name}: {reason}", file=sys.stderr)
     print(f"{args.dst}: {_size(args.dst)}, from {len(args.src)} directories")
 
 
 def split(args: argparse.Namespace) -> None:
-    datadir.split(args.data, args.parts, args.per_utt)
+    rearrange.split(args.data, args.parts, args.per_utt)
 
 
 def check_disjoint(args: argparse.Namespace) -> None:
@@ -111,13 +111,13 @@ def filter_speakers(args: argparse.Namespace) -> None:
             raise SerError(f"{option} {value}: at least 1")
     data = DataDir(args.data)
     speakers = set(DataDir(args.speakers_of).table("utt2spk").values()) if args.speakers_of else None
-    kept, why = datadir.filter_speakers(data, args.min_utts, args.min_frames, speakers)
+    kept, why = rearrange.filter_speakers(data, args.min_utts, args.min_frames, speakers)
     utt2spk = data.table("utt2spk")
     before, after = set(utt2spk.values()), {utt2spk[utt] for utt in kept}
     if not kept:
         raise SerError(f"{args.data}: none of its {len(before)} speakers has {args.min_utts} utterances of "
                        f"{args.min_frames} frames; lower --min-utts or --min-frames")
-    datadir.subset(data.path, args.out, kept)
+    rearrange.subset(data.path, args.out, kept)
     reasons = {
         "speaker": f"utterances of speakers that are not in {args.speakers_of}",
         "frames": f"utterances with under {args.min_frames} frames",

@@ -45,7 +45,7 @@ class ExtractXvectors(FeatureStep):
 
     def check_front_end(self, data: Path) -> None:
         """That the network was trained on features made as these were: of others it would make nothing of use."""
-        from ser.features.store import front_end
+        from ser.features.directories import front_end
         from ser.training.checkpoint import load_checkpoint
 
         trained, made = load_checkpoint(self.checkpoint)["front_end"], front_end([data])
@@ -119,7 +119,7 @@ def _features(data: Path, summary: Summary) -> Iterator[tuple[str, np.ndarray]]:
 
 def prepare(step: ExtractXvectors, model: Path, args: argparse.Namespace) -> None:
     """Before jobs are started: withdraw what hangs together with the old x-vectors, and refuse what cannot work."""
-    from ser.training.checkpoint import FINISHED
+    from ser.training.runs import FINISHED
 
     for name in step.also:
         (args.target / name).unlink(missing_ok=True)

@@ -2,16 +2,13 @@
 """MFCC of a data directory, Kaldi's numbers, one job at a time; steps/make_mfcc.sh runs the whole.
 
 Reads wav.scp (files of any rate that libsndfile reads, Kaldi pipes), segments and utt2noise, whose noise it mixes in
-while it works. Writes feats.scp, utt2num_frames, utt2dur, frame_shift and conf/mfcc.conf. Of several data directories
-that are copies of the same recordings each utterance is read once for all.
+before it computes features. Writes feats.scp, utt2num_frames, utt2dur, frame_shift and conf/mfcc.conf.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +19,11 @@ from ser.base.kaldi_tables import write_table
 from ser.base.progress import progress
 from ser.data.arks import ArkWriter
 from ser.data.audio import AudioError, UtteranceReader, Waveform, is_pipe, read_utterances
-from ser.features.feature_step import FeatureStep, Part, Summary, add_arguments, add_compress, run_verb
+from ser.features.feature_step import FeatureStep, Summary, add_arguments, add_compress, run_verb
 from ser.features.frontend import MfccOptions, mfcc, read_conf
 from ser.features.noise import NoiseReader, NoiseSpec, mix, read_utt2noise
 
-_BATCH_SECONDS = 120.0  # audio in one batch: bounds memory, and is enough to make the fixed costs small
+_BATCH_SECONDS = 120.0  # audio in one call of `mfcc`: bounds memory, and is enough to make its fixed costs small
 _NAMED_MISSING = 5
 
 
@@ -58,45 +55,27 @@ class MakeMfcc(FeatureStep):
         }
 
     def process(self, data: Path, writer: ArkWriter, summary: Summary) -> None:
-        self.process_together([Part(data, writer, summary)])
-
-    def process_together(self, parts: Sequence[Part]) -> None:
-        # Copies of the same recordings go in step, so that an utterance is read once for all of them. The batches are
-        # each copy's own, so that its features are to the last bit those that it would get alone.
-        options = self.mfcc
-        first = UtteranceReader(parts[0].data, options.rate, options.channel)
-        others = [UtteranceReader(part.data, options.rate, options.channel, beside=first) for part in parts[1:]]
-        readers = [first, *others]
-        noise = NoiseReader(options.rate)
-        in_step = itertools.zip_longest(*(self._extract(*pair, noise) for pair in zip(parts, readers, strict=True)))
-        what = "MFCC" if len(parts) == 1 else f"MFCC of {len(parts)} copies"
-        for _ in progress(in_step, max(map(len, readers)), what):
-            pass
-
-    def _extract(self, part: Part, reader: UtteranceReader, noise_reader: NoiseReader) -> Iterator[None]:
-        """Compute a part's features, yielding after every utterance."""
-        options, noises, summary = self.mfcc, _noises(part.data), part.summary
+        rate, noises = self.mfcc.rate, _noises(data)
+        reader, noise_reader = UtteranceReader(data, rate, self.mfcc.channel), NoiseReader(rate)
         batch: dict[str, np.ndarray] = {}
-        for utterance, waveform in reader:
+        for utterance, waveform in progress(reader, len(reader), "MFCC"):
             samples = self._usable(utterance, waveform, summary)
-            if samples is not None:
-                if noises:
-                    if utterance not in noises:
-                        raise SerError(
-                            f"{part.data}/utt2noise: no line for {utterance}; run steps/augment_data_dir.sh again"
-                        )
-                    spec = noises[utterance]
-                    samples = mix(samples, noise_reader.read(spec, len(samples)), spec.snr)
-                batch[utterance] = samples
-                if sum(map(len, batch.values())) >= _BATCH_SECONDS * options.rate:
-                    self._flush(batch, part.writer, summary)
-            yield
-        self._flush(batch, part.writer, summary)
-        summary.counts[f"recordings resampled to {options.rate} Hz"] = reader.resampled
+            if samples is None:
+                continue
+            if noises:
+                if utterance not in noises:
+                    raise SerError(f"{data}/utt2noise: no line for {utterance}; run steps/augment_data_dir.sh again")
+                noise = noises[utterance]
+                samples = mix(samples, noise_reader.read(noise, len(samples)), noise.snr)
+            batch[utterance] = samples
+            if sum(map(len, batch.values())) >= _BATCH_SECONDS * rate:
+                self._flush(batch, writer, summary)
+        self._flush(batch, writer, summary)
+        summary.counts[f"recordings resampled to {rate} Hz"] = reader.resampled
         summary.counts["recordings mixed down to mono"] = reader.mixed_down
 
     def _usable(self, utterance: str, waveform: Waveform | AudioError, summary: Summary) -> np.ndarray | None:
-        """The samples of an utterance, whose length is noted; or None, and it is dropped."""
+        """Return the samples of an utterance and note its length; drop one that has none or too few, return None."""
         if isinstance(waveform, AudioError):
             summary.drop(utterance, waveform)
             return None
@@ -108,6 +87,7 @@ class MakeMfcc(FeatureStep):
         return waveform.samples
 
     def _flush(self, batch: dict[str, np.ndarray], writer: ArkWriter, summary: Summary) -> None:
+        """Compute and write the features of a batch of utterances, and empty it."""
         keys = [f"{self.seed} {utterance} dither" for utterance in batch]
         for utterance, matrix in zip(batch, mfcc(list(batch.values()), self.mfcc, keys), strict=True):
             writer.write(utterance, matrix)

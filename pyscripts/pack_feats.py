@@ -12,8 +12,8 @@ from ser.features.packed import DTYPES, Pack, is_current, pack
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="only say whether the packed set is up to date")
-    parser.add_argument("--dtype", choices=DTYPES, default="float16", help="of the frames (default: %(default)s)")
+    parser.add_argument("--check", action="store_true", help="only print whether the packed set is up to date")
+    parser.add_argument("--dtype", choices=DTYPES, default="float16", help="type of the frames (default: %(default)s)")
     parser.add_argument("data", nargs="+", type=Path, help="data directories with features, e.g. clean and noisy")
     parser.add_argument("packed_dir", type=Path, metavar="packed-dir", help="folder to pack into")
     args = parser.parse_args()

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Mean normalisation and voiced-frame selection, one job at a time; steps/prepare_feats.sh runs the whole.
 
-Reads feats.scp and vad.scp of a data directory, writes another one whose feats.scp is ready for training and whose
-utt2spk, spk2utt and utt2emo hold the utterances that are left.
+Reads feats.scp and vad.scp of a data directory and writes another one, whose feats.scp is ready for training and whose
+utt2spk, spk2utt, utt2emo and utt2uniq have the utterances with voiced frames.
 """
 
 from __future__ import annotations
@@ -20,15 +20,7 @@ from ser.base.kaldi_tables import read_table, write_table
 from ser.base.progress import progress
 from ser.data.arks import ArkWriter, read_arks
 from ser.data.datadir import spk2utt
-from ser.features.feature_step import (
-    FeatureStep,
-    Summary,
-    add_arguments,
-    add_compress,
-    directories,
-    run_verb,
-    scp_inputs,
-)
+from ser.features.feature_step import FeatureStep, Summary, add_arguments, add_compress, run_verb, scp_inputs
 from ser.features.frontend import sliding_cmn, utterance_cmn
 
 _CMN: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -36,6 +28,8 @@ _CMN: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "utterance": utterance_cmn,
     "none": lambda features: features,
 }
+_UTTERANCE_TABLES = ("utt2spk", "utt2emo", "utt2uniq")  # what is carried over, where the data directory has it
+_OPTION_FILES = ("frame_shift", "conf/mfcc.conf")
 
 
 class PrepareFeats(FeatureStep):
@@ -46,9 +40,9 @@ class PrepareFeats(FeatureStep):
         self.compress = compress
 
     def inputs(self, data: Path) -> dict[str, object]:
-        conf = [path.read_text() if path.exists() else None for path in (data / "frame_shift", data / "conf/mfcc.conf")]
+        conf = [path.read_text() if path.exists() else None for path in (data / n for n in _OPTION_FILES)]
         tables = [scp_inputs(data / name) for name in ("feats.scp", "vad.scp")]
-        tables += [read_table(data / name) for name in ("utt2spk", "utt2emo") if (data / name).exists()]
+        tables += [read_table(data / name) for name in _UTTERANCE_TABLES if (data / name).exists()]
         return {utterance: (conf, *(table.get(utterance) for table in tables)) for utterance in tables[0]}
 
     def process(self, data: Path, writer: ArkWriter, summary: Summary) -> None:
@@ -72,15 +66,16 @@ class PrepareFeats(FeatureStep):
             summary.frames[utterance] = len(selected)
 
     def tables(self, data: Path, target: Path, summary: Summary) -> list[Path]:
-        speakers = {utt: spk for utt, spk in read_table(data / "utt2spk").items() if utt in summary.frames}
-        write_table(target / "utt2spk", speakers)
-        write_table(target / "spk2utt", spk2utt(speakers))
-        written = [target / "utt2spk", target / "spk2utt"]
-        if (data / "utt2emo").exists():
-            emotions = read_table(data / "utt2emo")
-            write_table(target / "utt2emo", {utt: emotions[utt] for utt in speakers if utt in emotions})
-            written.append(target / "utt2emo")
-        for name in ("frame_shift", "conf/mfcc.conf"):
+        written = []
+        for name in _UTTERANCE_TABLES:
+            (target / name).unlink(missing_ok=True)
+            if (data / name).exists():
+                table = read_table(data / name)
+                write_table(target / name, {utt: table[utt] for utt in summary.frames if utt in table})
+                written.append(target / name)
+        write_table(target / "spk2utt", spk2utt(read_table(target / "utt2spk")))
+        written.append(target / "spk2utt")
+        for name in _OPTION_FILES:
             if (data / name).exists():
                 write_text(target / name, (data / name).read_text())
                 written.append(target / name)
@@ -96,9 +91,8 @@ def main() -> None:
     parser.add_argument("--cmn", choices=tuple(_CMN), default="sliding", help="mean normalisation (default: sliding)")
     add_compress(parser)
     args = parser.parse_args()
-    for place in directories(args):
-        if place.target.resolve() == place.data.resolve():
-            raise SerError(f"{place.data}: the prepared features need a directory of their own")
+    if args.target is None or args.target.resolve() == args.data.resolve():
+        raise SerError(f"{args.data}: the prepared features need a directory of their own")
     run_verb(PrepareFeats(args.cmn, args.compress == "true"), args)
 
 

@@ -13,10 +13,9 @@ import itertools
 import random
 import re
 import shutil
-import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
+from ser.base.archive import unpack
 from ser.base.download import download
 from ser.base.errors import SerError, run_main
 from ser.base.kaldi_tables import write_table
@@ -29,33 +28,23 @@ ARCHIVE = "https://www.openslr.org/resources/17/musan.tar.gz"
 ARCHIVE_MD5 = "0c472d4fc0c5141eca47ad1ffeb2a7df"
 ARCHIVE_BYTES = 11086114085
 ARCHIVE_RECORDINGS = 2016
-CANDIDATES = 200  # seeded splits to choose the best balanced one from
+CANDIDATES = 200  # random splits, of which the best balanced one is taken
 
 
 def fetch(musan_dir: Path) -> None:
-    """Download and unpack MUSAN; `musan_dir` appears only when all of it is there. The archive stays beside it."""
+    """Download and unpack MUSAN; `musan_dir` appears when it is complete. The archive stays beside it."""
     print(f"{musan_dir}: no such folder; fetching MUSAN (11 GB), --download false forbids it", flush=True)
     archive = download(ARCHIVE, musan_dir.parent / "musan.tar.gz", size=ARCHIVE_BYTES, md5=ARCHIVE_MD5)
     unpacked = musan_dir.with_name(f".{musan_dir.name}.unpacking")
     shutil.rmtree(unpacked, ignore_errors=True)  # what an interrupted run left
-    for _ in progress(unpack(archive, unpacked), ARCHIVE_RECORDINGS, f"unpacking {archive}", unit="file"):
-        pass
+    unpack(archive, unpacked, ARCHIVE_RECORDINGS)
     (unpacked / "musan").rename(musan_dir)
     unpacked.rmdir()
     print(f"{musan_dir}: unpacked; {archive} is not needed any more", flush=True)
 
 
-def unpack(archive: Path, folder: Path) -> Iterator[str]:
-    """Unpack everything, yielding the name of each recording."""
-    with tarfile.open(archive, "r|gz") as members:
-        for member in members:
-            members.extract(member, folder, filter="data")
-            if member.name.endswith(".wav"):
-                yield member.name
-
-
 def find_audio(folder: Path) -> list[Path]:
-    """The audio files below `folder`, sorted; hidden files such as the `._*` of a Mac's archive are none."""
+    """Return the audio files below `folder`, sorted, without hidden files such as the `._*` of a Mac's archive."""
     return sorted(
         path
         for path in folder.rglob("*")
@@ -66,9 +55,9 @@ def find_audio(folder: Path) -> list[Path]:
 def split(seconds: dict[Path, float], test_share: float, seed: int) -> set[Path]:
     """Choose the test files.
 
-    In order of duration the files are cut into as many groups as there are to be test files and one is drawn from each
-    group, so that both lists hold long and short ones; of many such draws the one is taken whose share of the duration
-    is nearest `test_share`. Depends on names, durations and seed alone, not on where the tree lies.
+    The files, sorted by duration, are cut into as many groups as there will be test files, and one file is drawn from
+    each group, so that both lists have long and short ones. Of many such draws, the one is taken whose share of the
+    duration is nearest to `test_share`. The choice depends on names, durations and seed alone, not on the tree's place.
     """
     by_duration = sorted(seconds, key=lambda path: (-seconds[path], path.name))
     num_test = min(len(by_duration) - 1, max(1, round(test_share * len(by_duration))))
@@ -81,7 +70,7 @@ def split(seconds: dict[Path, float], test_share: float, seed: int) -> set[Path]
 
 
 def split_by_source(folder: Path, files: list[Path], test_share: float, seed: int) -> tuple[set[Path], dict]:
-    """Split each source (sub-folder of `folder`) on its own; sources of one file are pooled.
+    """Split each source (a sub-folder of `folder`) separately; sources of one file are pooled.
 
     Returns:
         The test files, and the duration in seconds of every file.
@@ -106,6 +95,11 @@ def split_by_source(folder: Path, files: list[Path], test_share: float, seed: in
 
 
 def as_list(files: list[Path]) -> dict[str, str]:
+    """Return the list of these files: absolute path by name without ending.
+
+    Raises:
+        SerError: two files have the same name.
+    """
     entries: dict[str, str] = {}
     for path in files:
         noise_id = re.sub(r"\s", "_", path.stem)
@@ -144,7 +138,7 @@ def main() -> None:
                 f"{folder}: holds {len(files)} audio file(s) ({' '.join(ENDINGS)}); training and test need one each at "
                 "least, since a noise that was trained on is no test"
             )
-        as_list(files)  # a name that occurs twice is an error even if the two fall into different lists
+        as_list(files)  # a name that occurs twice is an error even if its files come into different lists
         test, seconds = split_by_source(folder, files, arguments.test_share, arguments.seed)
         lists[f"{kind}_train"] = [path for path in files if path not in test]
         lists[f"{kind}_test"] = [path for path in files if path in test]

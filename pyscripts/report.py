@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Make the tables and figures of everything scored so far.
 
-Gathers <exp-dir>/<train data>_<scheme>_<init>/[fold<k>/]seed<s>/score_<test set>/ into cells of weighted F1 (mean of
-the folds of a seed, then mean and standard deviation over seeds), prints them, and writes Markdown, CSV and PNG files
-with intervals, tests against No CP and confusion matrices, and the paper's numbers beside ours where the corpus is
-one of the paper's. A cell that lacks runs is marked with a *. With --corpora, makes the paper's tables over several.
+Gathers the scores under <exp-dir>/<features>-<network>_<train data>_<scheme>_<init>[_<tag>]/[fold<k>/]seed<n>/ into
+cells of weighted F1 (mean of the folds of a seed, then mean and standard deviation over seeds), prints them, and writes
+Markdown, CSV and PNG files with intervals, tests against No CP and confusion matrices, and a paper's numbers beside
+ours where the corpus is one of the paper's. A cell that lacks runs is marked with a *. With --corpora, makes the
+paper's tables over several.
 
 examples:
   pyscripts/report.py --exp-dir egs/ravdess/exp --seeds "0 1 2" --folds "1 2 3 4 5 6"
@@ -17,18 +18,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ser.base.arguments import named_folder
 from ser.base.errors import SerError, run_main
-from ser.scoring.reporting import (
-    paper_tables,
-    read_paper,
-    runs_line,
-    summary_tables,
-    write_corpus_report,
-    write_overall_report,
-)
-from ser.scoring.results import collect
+from ser.scoring.collect import collect
+from ser.scoring.paper_tables import paper_tables, read_paper
+from ser.scoring.report import runs_line, write_corpus_report, write_overall_report
+from ser.scoring.result_tables import summary_tables
 
-PAPER = Path(__file__).resolve().parent.parent / "conf" / "paper_tables.json"
+CONF = Path(__file__).resolve().parent.parent / "conf"
+PAPERS = sorted(path.name.removesuffix("_tables.json") for path in CONF.glob("*_tables.json"))
 
 
 def numbers(text: str) -> list[int]:
@@ -42,15 +40,7 @@ def named_numbers(text: str) -> tuple[str | None, list[int]]:
     return name if equals else None, numbers(listed)
 
 
-def named_folder(text: str) -> tuple[str, Path]:
-    name, equals, folder = text.partition("=")
-    if not (name and equals and folder):
-        raise argparse.ArgumentTypeError(f"expected NAME=EXP-DIR, found {text!r}")
-    return name, Path(folder)
-
-
 def main() -> None:
-    paper = read_paper(PAPER)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--exp-dir", type=Path, default=Path("exp"), help="the runs of one corpus (default: exp)")
     parser.add_argument("--recipe", help="name of the corpus (default: that of the folder <exp-dir> lies in)")
@@ -64,14 +54,19 @@ def main() -> None:
              "all others that have folds",
     )
     parser.add_argument(
-        "--paper-corpus", choices=paper["corpora"],
-        help="corpus of the paper to compare with (default: the one named by --recipe, if it is one)",
+        "--paper", choices=PAPERS, default="copypaste", help="the paper to compare with (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--paper-corpus", metavar="NAME", help="corpus of the paper to compare with (default: that of --recipe, if any)"
     )
     parser.add_argument(
         "--corpora", type=named_folder, nargs="+", metavar="NAME=EXP-DIR",
-        help="make the overall tables of these corpora instead; names of the paper's: " + " ".join(paper["corpora"]),
+        help="make the overall tables of these corpora instead, the paper's under the names that its tables have",
     )
     args = parser.parse_args()
+    paper = read_paper(CONF / f"{args.paper}_tables.json")
+    if args.paper_corpus and args.paper_corpus not in paper["corpora"]:
+        parser.error(f"--paper-corpus: the paper has {', '.join(paper['corpora'])}, not {args.paper_corpus}")
     if args.corpora:
         report_overall(args, paper)
     else:

@@ -20,13 +20,11 @@ from typing import Any
 
 from ser.base.errors import SerError, run_main
 from ser.base.files import write_text
-from ser.scoring.reporting import Table
-
-_COLUMNS = ("run", "test", "seed", "eer", "min_dcf", "p_target", "targets", "nontargets", "epoch")
+from ser.scoring.result_tables import ResultTable
 
 
 def read(path: Path, exp_dir: Path) -> dict[str, Any]:
-    """One trials.json as a row of `_COLUMNS`; the EER in per cent."""
+    """Return the row of the CSV file, column by column, that a trials.json gives; the EER in per cent."""
     folders = list(path.parent.relative_to(exp_dir).parts)
     test = folders.pop().removeprefix("score_") if folders else ""
     seed = ""
@@ -35,9 +33,11 @@ def read(path: Path, exp_dir: Path) -> dict[str, Any]:
         folders.pop()
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        row = {name: record[name] for name in ("min_dcf", "p_target", "targets", "nontargets")}
-        epoch = (record["checkpoint"] or {}).get("epoch", "")
-        return {"run": "/".join(folders), "test": test, "seed": seed, "eer": 100 * record["eer"], "epoch": epoch, **row}
+        return {
+            "run": "/".join(folders), "test": test, "seed": seed, "eer": 100 * record["eer"],
+            **{name: record[name] for name in ("min_dcf", "p_target", "targets", "nontargets")},
+            "epoch": (record["checkpoint"] or {}).get("epoch", ""),
+        }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SerError(f"{path}: no record of score_trials.py ({type(error).__name__}: {error}); delete it and score "
                        "again") from None
@@ -47,8 +47,8 @@ def spread(values: list[float], digits: int) -> str:
     return f"{mean(values):.{digits}f} ± {stdev(values):.{digits}f}"
 
 
-def table(rows: list[dict[str, Any]]) -> Table:
-    """A line for each row, and after several seeds of one run, test and cost their mean and standard deviation."""
+def table(rows: list[dict[str, Any]]) -> ResultTable:
+    """Make a line of each row, and after several seeds of one run, test and cost their mean and standard deviation."""
     lines = []
     for _, group in groupby(rows, key=lambda row: (row["run"], row["test"], row["p_target"])):
         alike = list(group)
@@ -59,7 +59,7 @@ def table(rows: list[dict[str, Any]]) -> Table:
             lines.append((*lines[-1][:2], "mean", spread([row["eer"] for row in alike], 2),
                           spread([row["min_dcf"] for row in alike], 4), lines[-1][5], "", ""))
     header = ("Run", "Test", "Seed", "EER (%)", "minDCF", "P_target", "Targets", "Non-targets")
-    return Table("Speaker verification, cosine of x-vectors", header, lines, 3)
+    return ResultTable("Speaker verification, cosine of x-vectors", header, lines, 3)
 
 
 def main() -> None:
@@ -74,7 +74,7 @@ def main() -> None:
     made = table(rows)
     out = args.out or args.exp_dir / "results"
     text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(out / "verification.csv", text.getvalue())

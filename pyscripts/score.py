@@ -8,87 +8,103 @@ checkpoint on the same features, is left as it is. Utterances without features o
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
+import os
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
+from torch import nn
 
+from ser.base.arguments import named_folder
 from ser.base.errors import SerError, run_main
-from ser.base.files import Marker, fingerprint
 from ser.data.datadir import DataDir
-from ser.data.labels import Labels
-from ser.features.store import FeatureStore, features_digest, front_end
-from ser.scoring.predictions import check_complete, score_folder, write_score
-from ser.training.checkpoint import FINISHED, load_model
+from ser.data.labels import EMOTION_TABLE, Labels
+from ser.scoring.metrics import MEASURES
+from ser.scoring.predictions import check_complete, write_score
+from ser.training.checkpoint import load_model
 from ser.training.device import set_up_device
 from ser.training.evaluation import log_posteriors
 from ser.training.options import TrainOptions
-
-
-def named_folder(text: str) -> tuple[str, Path]:
-    name, equals, folder = text.partition("=")
-    if not (name and equals and folder):
-        raise argparse.ArgumentTypeError(f"expected NAME=DATA, found {text!r}")
-    return name, Path(folder)
+from ser.training.runs import FINISHED, at_work, read_run, score_marker
+from ser.training.systems import SYSTEMS
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True, metavar="RUN", help="folder of the training, with best.pt")
-    parser.add_argument("--tests", type=named_folder, nargs="+", required=True, metavar="NAME=DATA",
-                        help="a test set's name and its data directory with voiced features")
+    parser.add_argument("--run", type=Path, metavar="RUN", help="folder of the training, with best.pt")
+    parser.add_argument("--tests", type=named_folder, nargs="+", metavar="NAME=DATA",
+                        help="a test set's name and its data directory with features")
+    parser.add_argument("--runs", type=Path, metavar="FILE", help="file of runs, instead of --run and --tests")
+    parser.add_argument("--job", type=int, metavar="N", help="number of the run in --runs, from 1")
     parser.add_argument("--allow-unfinished", action="store_true",
                         help="score the best epoch so far of a training that has not finished")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="(default: auto, or what --runs says)")
     parser.add_argument("--num-threads", type=int, default=0, metavar="N",
                         help="CPU threads (default: OMP_NUM_THREADS, else all cores)")
     args = parser.parse_args()
     if args.num_threads:
         torch.set_num_threads(args.num_threads)
-    device = set_up_device(args.device)
-    if not (args.run / FINISHED).exists() and not args.allow_unfinished:
-        raise SerError(f"{args.run}: its training has not finished; run.sh --stage 3 finishes it (--allow-unfinished)")
-    best = args.run / "best.pt"
-    model, checkpoint = load_model(best, device)
-    # Of the training as it ended: best.pt may be older, from before it was continued for more epochs.
-    config_path = args.run / "config.yaml"
-    config = yaml.safe_load(config_path.read_text(encoding="utf-8"))
-    options = {name: config[name] for name in ("scheme", *(field.name for field in fields(TrainOptions)))}
-    classes = checkpoint["classes"]
-    for name, folder in args.tests:
-        outputs = [score_folder(args.run, name) / file for file in ("predictions.tsv", "score.json")]
-        tables = (folder / "utt2emo", folder / "utt2spk")
-        digest = fingerprint(best, config_path, features_digest([folder]), *tables, device.type)
-        marker = Marker(outputs[0].parent / ".done", digest)
+    if args.runs and args.job is not None and not args.run and not args.tests:
+        run = read_run(args.runs, args.job)
+        os.chdir(run.work)
+        folder, tests, device = Path(run.out), {name: Path(data) for name, data in run.tests.items()}, run.device
+    elif args.run and args.tests and not args.runs:
+        folder, tests, device = args.run, dict(args.tests), "auto"
+    else:
+        parser.error("name a run and its tests (--run, --tests), or a line of a file of runs (--runs, --job)")
+    if not (folder / FINISHED).exists() and not args.allow_unfinished:
+        raise SerError(f"{folder}: its training has not finished; run.sh --stage 3 finishes it (--allow-unfinished)")
+    with at_work(folder, "is being scored"):
+        score_tests(folder, tests, set_up_device(args.device or device))
+
+
+def score_tests(run: Path, tests: dict[str, Path], device: torch.device) -> None:
+    """Score one run on every test set that it has not been scored on."""
+    model: nn.Module | None = None
+    for name, data in tests.items():
+        marker = score_marker(run, name, data)
         if marker.is_current():
-            print(f"{outputs[1]} is up to date", flush=True)
+            print(f"{marker.path.parent / 'score.json'} is up to date", flush=True)
             continue
         marker.clear()
-        if front_end([folder]) != checkpoint["front_end"]:
-            raise SerError(f"{folder}: made with other options ({front_end([folder])!r}) than {best} was trained on "
-                           f"({checkpoint['front_end']!r}); make its features with those (run.sh stages 1 and 2)")
-        data, store = DataDir(folder), FeatureStore.load([folder], device)
-        check_complete(data.utterances, store.utterances)
-        labels = Labels.read([folder], store.utterances, classes)
-        # Softmax once more in float64: float32 rows sum to 1 only to 1e-7 times the classes.
-        posteriors = np.exp(log_posteriors(model, store).astype(np.float64))
-        posteriors /= posteriors.sum(1, keepdims=True)
-        if not np.isfinite(posteriors).all():
-            raise SerError(f"{best}: its posteriors on {folder} are not finite; train again with --precision fp32")
-        speakers = data.table("utt2spk")
-        record = write_score(
-            args.run, name, store.utterances, [speakers[u] for u in store.utterances],
-            [classes[index] for index in labels.indices], posteriors, classes,
-            {"path": best, "options": options,
-             **{name: checkpoint[name] for name in ("epoch", "dev_weighted_f1", "front_end")}},
-        )
-        marker.write(outputs)
-        print(
-            f"{name}: weighted F1 {100 * record['weighted_f1']:.2f}, UAR {100 * record['uar']:.2f}, accuracy "
-            f"{100 * record['accuracy']:.2f} over {record['utterances']} utterances", flush=True,
-        )
+        if model is None:
+            model, checkpoint = load_model(run / "best.pt", device)
+        marker.write(score_test(run, name, data, model, checkpoint, device))
+
+
+def score_test(
+    run: Path, name: str, data: Path, model: nn.Module, checkpoint: dict, device: torch.device
+) -> list[Path]:
+    """Score a network on one test set and return the files written.
+
+    Raises:
+        SerError: the test set was made by another front end, or lacks features or labels; a posterior is not finite.
+    """
+    options = TrainOptions.read([run / "config.yaml"])
+    system, classes, best = SYSTEMS[options.system], checkpoint["classes"], run / "best.pt"
+    if (front_end := system.front_end([data])) != checkpoint["front_end"]:
+        raise SerError(f"{data}: made with other options ({front_end!r}) than {best} was trained on "
+                       f"({checkpoint['front_end']!r}); make its features with those (run.sh stages 1 and 2)")
+    lists, store = DataDir(data), system.load([data], device)
+    check_complete(lists.utterances, store.utterances)
+    labels = Labels.read([data], store.utterances, classes, EMOTION_TABLE)
+    # Softmax once more in float64: float32 rows sum to 1 only to 1e-7 times the classes.
+    posteriors = np.exp(log_posteriors(model, store).astype(np.float64))
+    posteriors /= posteriors.sum(1, keepdims=True)
+    if not np.isfinite(posteriors).all():
+        raise SerError(f"{best}: its posteriors on {data} are not finite; train again with --precision fp32")
+    speakers = lists.table("utt2spk")
+    record = write_score(
+        run, name, store.utterances, [speakers[u] for u in store.utterances],
+        [classes[index] for index in labels.indices], posteriors, classes,
+        {"path": best, "options": asdict(options), "epoch": checkpoint["epoch"], "front_end": front_end,
+         **{key: figure for key, figure in checkpoint.items() if key.startswith("dev_")}},
+    )
+    figures = ", ".join(f"{measure.title} {100 * record[key]:.2f}" for key, measure in MEASURES.items())
+    print(f"{name}: {figures} over {record['utterances']} utterances", flush=True)
+    folder = run / f"score_{name}"
+    return [folder / file for file in ("predictions.tsv", "score.json")]
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Score a list of verification trials by the cosine of their x-vectors; equal error rate and detection cost.
 
-Writes OUT/scores (lines "<utterance> <utterance> <score>", in the list's order) and OUT/trials.json. What is scored
-already, the same list with the same x-vectors, is left as it is. A trial without an x-vector is an error.
+Writes OUT/scores (lines "<utterance> <utterance> <score>", in the list's order) and OUT/trials.json. A list that is
+scored already, with the same x-vectors, is not scored again. A trial without an x-vector is an error.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from ser.base.errors import SerError, run_main
 from ser.base.files import Marker, atomic_path, fingerprint, write_text
 from ser.base.kaldi_tables import read_table
+from ser.base.words import some
 from ser.features.feature_step import scp_inputs
 from ser.scoring.verification import Trials, cosine_scores, eer, min_dcf, read_trials, read_xvectors
 
@@ -27,7 +28,7 @@ def describe(out: Path, record: dict[str, Any]) -> str:
 
 
 def write_scores(path: Path, trials: Trials, scores: np.ndarray) -> None:
-    """With the 9 digits that bring a float32 back as it was: the figures can be computed from the file alone."""
+    """Write scores with 9 digits, which a float32 survives unchanged: the figures can be computed from the file."""
     names = trials.utterances
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for (first, second), score in zip(trials.pairs.tolist(), scores.tolist(), strict=True):
@@ -35,7 +36,7 @@ def write_scores(path: Path, trials: Trials, scores: np.ndarray) -> None:
 
 
 def check(path: Path, data: Path) -> None:
-    """Refuse trials of one kind only, and of utterances that a data directory lacks."""
+    """Raise a SerError if all trials are of one kind, or a data directory lacks utterances of theirs."""
     trials = read_trials(path)
     targets = int(trials.targets.sum())
     if targets in (0, len(trials.targets)):
@@ -44,7 +45,7 @@ def check(path: Path, data: Path) -> None:
     missing = sorted(set(trials.utterances) - read_table(data / "utt2spk").keys())
     if missing:
         raise SerError(
-            f"{path}: {len(missing)} utterances of its trials are not in {data} ({', '.join(missing[:3])}); the logs "
+            f"{path}: {len(missing)} utterances of its trials are not in {data} ({some(missing, 3)}); the logs "
             "of the steps that made it say what was dropped; restore those recordings, or take the trials out"
         )
 

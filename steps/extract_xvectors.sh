@@ -12,30 +12,25 @@
 # to <log> (<out-dir>/log). An utterance without features is an error; those without a frame are named in the log and
 # listed in <log>/extract_xvectors_<name>.dropped, and above a share of --max-drop that is an error too. What is up to
 # date is not made again, nor what finished jobs left of a run that was killed.
-#
-# Options
-#   --nj N               number of jobs (4)
-#   --cmd RUNNER         what runs them: run.py, slurm.py … with its options (run.py)
-#   --device D           cpu or cuda; then RUNNER should give each job a GPU (cpu)
-#   --num-threads N      CPU threads of a job; RUNNER should be told of more than one ($OMP_NUM_THREADS, else 1)
-#   --max-drop SHARE     greatest share of utterances that may be without a frame (0.01)
 set -euo pipefail
 
-nj=4
-cmd=run.py
-device=cpu
-num_threads=${OMP_NUM_THREADS:-1}
-max_drop=0.01
-
 . "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
-. "$SER_ROOT/utils/old_parse_options.sh"
+# shellcheck source=utils/parse_options.sh
+. "$SER_ROOT/utils/parse_options.sh"
+# shellcheck source=steps/feature_jobs.sh
 . "$SER_ROOT/steps/feature_jobs.sh"
+parse_options "$@" << END
+--nj=4 N+                number of jobs
+--cmd=run.py RUNNER      what runs them: run.py, slurm.py … with its options
+--device=cpu cpu|cuda    with cuda, RUNNER should give each job a GPU
+--num-threads=$OMP_NUM_THREADS N+  CPU threads of a job
+                         (OMP_NUM_THREADS, if it is set, is the default; tell RUNNER of more than one)
+--max-drop=0.01 SHARE    greatest share of utterances that may be without a frame
+END
 
-if [ $# -lt 3 ] || [ $# -gt 5 ]; then
-  echo "Usage: steps/extract_xvectors.sh [options] <model> <data> <out-dir> [<log> [<ark-dir>]] (--help explains)" >&2
-  exit 1
-fi
-out=$3
+if [ ${#args[@]} -lt 3 ] || [ ${#args[@]} -gt 5 ]; then usage >&2; exit 1; fi
+out=${args[2]}
 
-run_feature_jobs extract_xvectors "$2" "$out" "${4:-$out/log}" "${5:-$out/data}" \
-  --model "$1" --device "$device" --num-threads "$num_threads"
+run_feature_jobs "${opt[nj]}" "${opt[cmd]}" "${opt[max-drop]}" extract_xvectors \
+  "${args[1]}" "$out" "${args[3]:-$out/log}" "${args[4]:-$out/data}" \
+  --model "${args[0]}" --device "${opt[device]}" --num-threads "${opt[num-threads]}"

@@ -8,35 +8,31 @@
 # two of them). Writes frames.bin, an index of it, and the labels of the tables utt2spk and utt2emo that all of them
 # have. `train.py --train <packed-dir>` then needs neither the data directories nor their arks. Memory does not grow with
 # the features, only with the tables of one data directory (0.5 kB an utterance). What is up to date is not packed again;
-# what a killed run left is, from the start.
-#
-# Options
-#   --dtype TYPE         float16: half the space, 11 significant bits; or float32 (float16)
-#   --cmd RUNNER         what runs the job: run.py, slurm.py … with its options (run.py)
+# a packing that was killed starts again from the beginning.
 set -euo pipefail
 
-dtype=float16
-cmd=run.py
-
 . "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
-. "$SER_ROOT/utils/old_parse_options.sh"
+# shellcheck source=utils/parse_options.sh
+. "$SER_ROOT/utils/parse_options.sh"
+parse_options "$@" << 'END'
+--dtype=float16 float16|float32  type of the frames
+                         (float16 takes half the space and keeps 11 significant bits)
+--cmd=run.py RUNNER      what runs the job: run.py, slurm.py … with its options
+END
 
-for argument in "$@"; do
-  case $argument in --*) echo "pack_feats.sh: error: options such as $argument come first (--help explains)" >&2; exit 1 ;; esac
+if [ ${#args[@]} -lt 2 ]; then usage >&2; exit 1; fi
+for argument in "${args[@]}"; do
+  [[ $argument != --* ]] || die "options such as $argument come first (--help explains)"
 done
-if [ $# -lt 2 ]; then
-  echo "Usage: steps/pack_feats.sh [options] <data>… <packed-dir> (--help explains)" >&2
-  exit 1
-fi
-packed=${!#}
-program=$SER_ROOT/pyscripts/pack_feats.py
+packed=${args[-1]}
+program=(python3 "$SER_ROOT/pyscripts/pack_feats.py" --dtype "${opt[dtype]}")
+read -ra runner <<< "${opt[cmd]}"
 
-state=$(python3 "$program" --check --dtype "$dtype" "$@")
+state=$("${program[@]}" --check "${args[@]}")
 if [ -n "$state" ]; then
   echo "$state"
   exit 0
 fi
 log=$packed/log/pack_feats.log
-# shellcheck disable=SC2086 # a runner comes with its options
-$cmd "$log" python3 "$program" --dtype "$dtype" "$@"
+"${runner[@]}" "$log" "${program[@]}" "${args[@]}"
 grep -F -- "$packed: " "$log" | tail -n 1

@@ -43,13 +43,13 @@ def check(world: World) -> None:
     expected.backward()
 
     parallel = world.parallel(shared, torch.device("cpu"))
-    frames, lengths, truth = batch(list(range(len(LENGTHS)))[world.rank :: world.size])
+    frames, lengths, truth = batch(list(range(len(LENGTHS)))[world.rank :: world.world_size])
     loss = F.cross_entropy(parallel(frames, lengths), truth, reduction="sum")
-    (loss * world.size / len(LENGTHS)).backward()
+    (loss * world.world_size / len(LENGTHS)).backward()
     total = world.sum(np.array([loss.item()]))[0] / len(LENGTHS)
-    if world.leads:
+    if world.rank == 0:
         print(json.dumps({
-            "processes": world.size,
+            "processes": world.world_size,
             "loss": abs(total - expected.item()),
             "gradients": worst((p.grad for p in shared.parameters()), (p.grad for p in whole.parameters())),
             "statistics": worst(shared.buffers(), whole.buffers()),

@@ -3,8 +3,9 @@
 
 Usage: check_env.py [--import] [--print-key] REQUIREMENTS…
 
-torch and torchaudio must be exactly the pinned versions, the others at least the pinned ones. Versions are read from
-package metadata, which is quick; `--import` also imports torch and torchaudio, which a broken installation fails.
+torch and torchaudio must be 2.11 or later, whatever is pinned, the others at least what is pinned. Versions are read
+from package metadata, which is quick; `--import` also imports torch and torchaudio, which fails where the two do not go
+together.
 `--print-key` prints a line that changes whenever the interpreter or a version does. Standard library only: it runs
 before anything is installed.
 """
@@ -16,7 +17,7 @@ import re
 import sys
 from importlib import metadata
 
-EXACT = {"torch", "torchaudio"}
+MINIMUM = {"torch": "2.11", "torchaudio": "2.11"}
 MINIMUM_PYTHON = (3, 11)
 
 
@@ -44,9 +45,9 @@ def main() -> None:
                 problems.append(f"{name} is not installed")
                 continue
             found.append(f"{name} {version}")
-            have, want = numbers(version), numbers(pinned)
-            if have != want if name in EXACT else have < want:
-                problems.append(f"{name} is {version}, not {pinned}")
+            wanted = MINIMUM.get(name, pinned)
+            if numbers(version) < numbers(wanted):
+                problems.append(f"{name} is {version}, older than {wanted}")
     if args.try_import and not problems:
         for name in ("torch", "torchaudio.compliance.kaldi", "torchaudio.functional"):
             try:

@@ -1,8 +1,9 @@
 # shellcheck shell=bash
 # Find or make a Python that has the requirements, and put it first on PATH. Sourced by path.sh, silent when all is well.
 #
-# The active python3 is used when it already has what requirements.txt asks for. Otherwise .venv in the project's root
-# is used, made first if it is not there; an installation that was interrupted is taken up where it stopped.
+# The active python3 is used when it already has what requirements.txt asks for, with any torch and torchaudio from 2.11
+# on that import together; nothing in it is changed. Otherwise .venv in the project's root is used, made first if it is not
+# there; an installation that was interrupted is taken up where it stopped.
 # With SER_DEV=1 in the environment requirements-dev.txt (tests, linters) counts as required too.
 # Nothing outside .venv is ever written or changed.
 
@@ -25,6 +26,10 @@ ser_setup() {
   done
 
   if [ -z "$python" ]; then
+    # An environment that somebody has activated is left as it is; why it does not serve is said.
+    if [ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] || python3 -c 'import torch' 2>/dev/null; then
+      echo "setup: the active Python is not used: $(python3 "$root/utils/check_env.py" --import "${requirements[@]}" 2>&1)" >&2
+    fi
     ser_make_venv "${requirements[@]}" || return 1
     python=$venv/bin/python
   fi

@@ -3,9 +3,9 @@
 
 `steps/make_mfcc.sh`, `compute_vad.sh` and `prepare_feats.sh` are run as their jobs run them, from audio files to arks,
 but in this process: start-up (Python, imports) is measured apart. RAVDESS's 864 files, 16 kHz read as 8 kHz, are the
-default. Noisy copies are made as stage 2 of run.sh makes them: six together, noise and music at 10, 5 and 0 dB, and
-with the clean recordings' VAD, so a copy has no VAD step. kaldi-native-fbank does MFCC alone, frame by frame as its
-interface has it; it is given the same reading and resampling, which are reported apart.
+default. Noisy copies are made as stage 2 of run.sh makes them: six of each utterance in one directory, noise and music
+at 10, 5 and 0 dB, and with the clean recordings' VAD, so a copy has no VAD step. kaldi-native-fbank does MFCC alone,
+frame by frame as its interface has it; it is given the same reading and resampling, which are reported apart.
 
 Every figure is processor time, not the clock's: what a core of one's own needs, whoever shares the machine. In a round
 everything is measured once; a ratio is the median of those within a round.
@@ -16,15 +16,13 @@ Usage: python3 tests/benchmarks/bench_frontend.py [--corpus-dir DIR] [--musan-di
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -42,14 +40,14 @@ from compute_vad import ComputeVad  # noqa: E402
 from make_mfcc import MakeMfcc  # noqa: E402
 from prepare_feats import PrepareFeats  # noqa: E402
 
-from ser.base.kaldi_tables import write_table  # noqa: E402
+from ser.base.kaldi_tables import read_table, write_table  # noqa: E402
 from ser.data.arks import ArkWriter, read_arks  # noqa: E402
 from ser.data.audio import resample  # noqa: E402
-from ser.features.feature_step import FeatureStep, Part, Summary  # noqa: E402
+from ser.features.feature_step import FeatureStep, Summary  # noqa: E402
 from ser.features.frontend import MfccOptions, read_conf  # noqa: E402
 from ser.features.noise import draw_noise  # noqa: E402
 
-COPIES = [(kind, snr) for kind in ("noise", "music") for snr in (10.0, 5.0, 0.0)]
+SNRS = (10.0, 5.0, 0.0)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -59,22 +57,23 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - begin
 
 
-def process(step: FeatureStep, copies: Sequence[Path], index: str) -> None:
-    """What one job does of a step, of copies of the same recordings together; leaves an index file in each."""
-    with contextlib.ExitStack() as stack:
-        step.process_together([
-            Part(data, stack.enter_context(ArkWriter(data / f"{step.stem}.ark", data / index)), Summary())
-            for data in copies
-        ])
+def process(step: FeatureStep, data: Path, index: str) -> None:
+    """Do what one job of a step does; leaves an index file in the data directory."""
+    with ArkWriter(data / f"{step.stem}.ark", data / index) as writer:
+        step.process(data, writer, Summary())
 
 
-def make_copy(clean: Path, copy: Path, noises: dict[str, str], kind: str, snr: float) -> Path:
-    """A noisy copy with the clean recordings' VAD, as steps/augment_data_dir.sh makes it."""
+def make_copies(clean: Path, copy: Path, lists: Mapping[str, dict[str, str]], snrs: Sequence[float]) -> Path:
+    """Write a directory of noisy copies with the clean recordings' VAD, as steps/augment_data_dir.sh --each does."""
     lengths = {utterance: len(voiced) / 100 for utterance, voiced in read_arks(clean / "vad.scp")}
-    drawn = {utterance: draw_noise(noises, utterance, length, snr, kind, 0) for utterance, length in lengths.items()}
-    write_table(copy / "utt2noise", drawn)
+    pairs = [(kind, snr) for kind in lists for snr in snrs]
+    write_table(copy / "utt2noise", {
+        f"{utterance}-{kind}-snr{snr:g}": draw_noise(lists[kind], utterance, length, snr, kind, 0)
+        for utterance, length in lengths.items() for kind, snr in pairs
+    })
     for name in ("wav.scp", "vad.scp"):
-        shutil.copy(clean / name, copy)
+        rows = read_table(clean / name)
+        write_table(copy / name, {f"{u}-{kind}-snr{snr:g}": row for u, row in rows.items() for kind, snr in pairs})
     return copy
 
 
@@ -136,20 +135,19 @@ def main() -> None:
         write_table(clean / "wav.scp", {f"u{number:06d}": str(path) for number, path in enumerate(files)})
         mfcc, vad = MakeMfcc(ROOT / "conf/mfcc_8k.conf", 0), ComputeVad(ROOT / "conf/vad.conf")
         normalise = PrepareFeats("sliding")
-        process(mfcc, [clean], "feats.scp")
-        process(vad, [clean], "vad.scp")
+        process(mfcc, clean, "feats.scp")
+        process(vad, clean, "vad.scp")
         first = next(iter(read_arks(clean / "feats.scp")))[1]
         apart = np.abs(first - kaldi_native_mfcc(waveforms[0], theirs, options.rate)).max()
-        copies = [
-            make_copy(clean, Path(folder) / f"{kind}_{snr:g}", lists[kind], kind, snr) for kind, snr in COPIES
-        ]
+        one = make_copies(clean, Path(folder) / "one", {"noise": lists["noise"]}, SNRS[:1])
+        six = make_copies(clean, Path(folder) / "six", lists, SNRS)
         work: dict[str, Callable[[], object]] = {
-            "clean: read, resample, MFCC, arks": lambda: process(mfcc, [clean], "feats.scp"),
-            "clean: VAD": lambda: process(vad, [clean], "vad.scp"),
-            "clean: sliding mean, voiced frames": lambda: process(normalise, [clean], "voiced.scp"),
-            "copy alone: read, mix, MFCC, arks": lambda: process(mfcc, copies[:1], "feats.scp"),
-            "six copies: read once, mix, MFCC, arks": lambda: process(mfcc, copies, "feats.scp"),
-            "six copies: sliding mean, voiced frames": lambda: process(normalise, copies, "voiced.scp"),
+            "clean: read, resample, MFCC, arks": lambda: process(mfcc, clean, "feats.scp"),
+            "clean: VAD": lambda: process(vad, clean, "vad.scp"),
+            "clean: sliding mean, voiced frames": lambda: process(normalise, clean, "voiced.scp"),
+            "copy alone: read, mix, MFCC, arks": lambda: process(mfcc, one, "feats.scp"),
+            "six copies: read once, mix, MFCC, arks": lambda: process(mfcc, six, "feats.scp"),
+            "six copies: sliding mean, voiced frames": lambda: process(normalise, six, "voiced.scp"),
             "kaldi-native-fbank: read": lambda: [soundfile.read(path, dtype="int16") for path in files],
             "kaldi-native-fbank: resample, as ours": lambda: [resample(*signal, options.rate) for signal in signals],
             "kaldi-native-fbank: MFCC": lambda: [kaldi_native_mfcc(w, theirs, options.rate) for w in waveforms],

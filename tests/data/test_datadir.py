@@ -11,7 +11,8 @@ import pytest
 from ser.base.errors import SerError
 from ser.base.kaldi_tables import read_table
 from ser.data import datadir
-from ser.data.datadir import DataDir, check_disjoint, class_counts, combine, fix, pick, split, subset, validate
+from ser.data.datadir import DataDir, check_disjoint, class_counts, validate
+from ser.data.rearrange import combine, fix, pick, split, subset
 
 EMOTIONS = ("angry", "happy", "neutral", "sad")
 NEED = ("wav.scp", "feats.scp", "utt2emo")

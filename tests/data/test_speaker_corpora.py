@@ -24,7 +24,7 @@ from conftest import ROOT
 
 from ser.base.errors import SerError
 from ser.base.kaldi_tables import read_table, write_table
-from ser.data import datadir
+from ser.data import datadir, rearrange
 from ser.data import speaker_corpus as speakers
 from ser.data.audio import AudioError, decode
 
@@ -172,7 +172,7 @@ def test_rerun_changes_nothing_until_the_corpus_does(small: Path, tmp_path: Path
     assert "3 of 3 data directories are up to date" in prepare("voxceleb", small, data, "--nj", 1)
     # Later steps may take an utterance out; that is no reason to make all features again …
     gone, *kept = read_table(data / "train/utt2spk")
-    datadir.subset(data / "train", tmp_path / "part", kept)
+    rearrange.subset(data / "train", tmp_path / "part", kept)
     shutil.copytree(tmp_path / "part", data / "train", dirs_exist_ok=True)
     assert "3 of 3 data directories are up to date" in prepare("voxceleb", small, data)
     # … until some recording is replaced, or the trials are.
@@ -645,8 +645,8 @@ def test_librispeech_is_fetched(libri: Path, tmp_path: Path, prepare: Prepare, s
 # ---- what the recipes share ------------------------------------------------------------------------------------------
 
 
-def made_up(sessions: dict[str, int], each: int = 1) -> list[speakers.Recording]:
-    return [speakers.Recording(f"{name}-{session}-{number}", name, str(session), "x", 1, 1)
+def made_up(sessions: dict[str, int], each: int = 1) -> list[speakers.SpeakerRecording]:
+    return [speakers.SpeakerRecording(f"{name}-{session}-{number}", name, str(session), "x", 1, 1)
             for name, of in sessions.items() for session, number in itertools.product(range(of), range(each))]
 
 

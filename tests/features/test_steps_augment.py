@@ -17,7 +17,8 @@ import soundfile
 from ser.base.errors import SerError
 from ser.base.kaldi_tables import read_table, write_table
 from ser.data.arks import read_arks
-from ser.data.datadir import DataDir, subset, validate
+from ser.data.datadir import DataDir, validate
+from ser.data.rearrange import subset
 from ser.features.noise import NoiseReader, read_utt2noise
 
 RATE = 8000
@@ -226,6 +227,78 @@ def test_several_snrs_and_lists_give_each_utterance_one(clean: Path, lists: Path
     assert read_utt2noise(tmp_path / "alone/utt2noise")["s1-00"] == spec
 
 
+def test_each_list_and_snr_in_one_directory(clean: Path, lists: Path, tmp_path: Path, shell) -> None:
+    """One directory holds what one directory for each list and SNR holds, an utterance's copies side by side."""
+    noise, music = lists / "noise_train.scp", lists / "music_train.scp"
+    step = "steps/augment_data_dir.sh"
+    said = shell(f"{step} --each true --snr '10 5 -2.5' {clean} '{noise} {music}' {tmp_path}/all").stdout
+    assert "72 utterances, 6 for each of" in said and "at 10, 5, -2.5 dB" in said
+    together = DataDir(tmp_path / "all")
+    validate(together.path, need=("wav.scp", "utt2emo", "utt2noise", "utt2uniq"))
+    expected: dict[str, dict[str, str]] = {}
+    for kind, noises in (("noise", noise), ("music", music)):
+        for snr in ("10", "5", "-2.5"):
+            alone = tmp_path / f"{kind}{snr}"
+            shell(f"{step} --snr {snr} --suffix {kind}-snr{snr} {clean} {noises} {alone}")
+            for name in ("wav.scp", "utt2spk", "utt2emo", "vad.scp", "utt2noise", "utt2uniq"):
+                expected.setdefault(name, {}).update(read_table(alone / name))
+    assert {name: together.table(name) for name in expected} == expected
+    assert list(together.table("utt2uniq").values()) == [u for u in DataDir(clean).utterances for _ in range(6)]
+    before = contents(together.path)
+    said = shell(f"{step} --each true --snr '10 5 -2.5' {clean} '{noise} {music}' {tmp_path}/all").stdout
+    assert "is up to date" in said
+    assert contents(together.path) == before
+
+
+def test_copies_of_an_utterance_are_read_once(clean: Path, lists: Path, tmp_path: Path, shell) -> None:
+    """Also where utterances are segments; features are those of a directory of its own, and know their originals."""
+    reads = tmp_path / "reads"
+    recordings = {key: f"echo {key} >> {reads}; cat {path} |" for key, path in read_table(clean / "wav.scp").items()}
+    for name in ("whole", "cut"):
+        shutil.copytree(clean, tmp_path / name)
+        (tmp_path / name / "vad.scp").unlink()
+        (tmp_path / name / "feats.scp").unlink()
+        write_table(tmp_path / name / "wav.scp", recordings)
+        write_table(tmp_path / name / "utt2dur", dict.fromkeys(recordings, 0.5))
+    write_table(tmp_path / "cut/wav.scp", {f"rec{key}": value for key, value in recordings.items()})
+    write_table(tmp_path / "cut/segments", {key: f"rec{key} 0 0.5" for key in recordings})
+    noises = f"'{lists}/noise_train.scp {lists}/music_train.scp'"
+    for name in ("whole", "cut"):
+        copy = tmp_path / f"{name}_noisy"
+        shell(f"steps/augment_data_dir.sh --each true --snr '10 0' {tmp_path}/{name} {noises} {copy}")
+        assert not reads.exists()
+        shell(f"steps/make_mfcc.sh --nj 1 {copy}")
+        assert reads.read_text().split() == list(recordings)
+        reads.unlink()
+    alone = tmp_path / "alone"
+    shell(f"steps/augment_data_dir.sh --snr 0 --suffix music-snr0 {tmp_path}/cut {lists}/music_train.scp {alone} && "
+          f"steps/make_mfcc.sh --nj 1 {alone}")
+    features = dict(read_arks(tmp_path / "cut_noisy/feats.scp"))
+    assert len(features) == 48
+    for utterance, matrix in read_arks(alone / "feats.scp"):
+        np.testing.assert_allclose(features[utterance], matrix, atol=1e-4)
+
+    shell(f"steps/compute_vad.sh --nj 2 --max-drop 0.1 {copy} && "
+          f"steps/prepare_feats.sh --nj 2 --max-drop 0.1 {copy} {copy}_voiced")
+    originals = read_table(tmp_path / "cut_noisy_voiced/utt2uniq")
+    assert originals.keys() == read_table(tmp_path / "cut_noisy_voiced/feats.scp").keys()
+    assert len(originals) == 44  # four are of silence, which has no voiced frame
+    assert originals["s1-00-noise-snr10"] == "s1-00"
+
+
+def test_originals_are_kept_through_copies_of_copies_and_checked(
+    clean: Path, lists: Path, tmp_path: Path, shell
+) -> None:
+    copy = shutil.copytree(clean, tmp_path / "fast")
+    originals = {utterance: f"slow-{utterance}" for utterance in read_table(clean / "utt2spk")}
+    write_table(copy / "utt2uniq", originals)
+    shell(f"steps/augment_data_dir.sh --suffix n {copy} {lists}/noise_train.scp {tmp_path}/noisy")
+    assert read_table(tmp_path / "noisy/utt2uniq") == {f"{utt}-n": original for utt, original in originals.items()}
+    write_table(copy / "utt2uniq", originals | {"s1-00": "two words"})
+    with pytest.raises(SerError, match=r"utt2uniq:1: 's1-00 two words'; expected an utterance and the one"):
+        validate(copy)
+
+
 def test_draws_do_not_depend_on_where_durations_come_from(clean: Path, lists: Path, tmp_path: Path, shell) -> None:
     """Headers, pipes and utt2dur tell the same durations, so they give the same draws."""
     recordings = read_table(clean / "wav.scp")
@@ -381,6 +454,11 @@ def test_bad_input_is_named_and_nothing_is_left(clean: Path, lists: Path, tmp_pa
     twice = f"'{noise} {tmp_path}/other/{noise.name}'"
     assert "another noise list is called noise_train too" in fails("", noise_list=twice)
     assert "no noise list named" in fails("", noise_list="' '")
+
+    assert "leave out --suffix" in fails("--each true --suffix x")
+    assert "would give copies the same ids" in fails(
+        "--each true", noise_list=f"'{lists}/noise_train.scp {lists}/noise_test.scp'"
+    )
 
     shutil.copytree(clean, tmp_path / "twice")
     for name in ("wav.scp", "utt2spk", "utt2emo", "vad.scp", "feats.scp"):

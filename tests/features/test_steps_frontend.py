@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
@@ -13,12 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from make_mfcc import MakeMfcc
 
-import ser.data.audio
 from ser.base.kaldi_tables import read_table, write_table
-from ser.data.arks import ArkWriter, read_arks
-from ser.features.feature_step import Part, Summary
+from ser.data.arks import read_arks
 from ser.features.frontend import sliding_cmn
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -186,9 +182,9 @@ def test_missing_files_and_wrong_calls(data, shell, tmp_path):
         (f"steps/compute_vad.sh {data}", "feats.scp: no such file"),
         (f"steps/prepare_feats.sh {data} {tmp_path}/out", "feats.scp: no such file"),
         (f"steps/prepare_feats.sh {data} {data}", "directory of their own"),
-        (f"steps/prepare_feats.sh --cmn some {data} {tmp_path}/out", "invalid choice"),
+        (f"steps/prepare_feats.sh --cmn some {data} {tmp_path}/out", "--cmn is one of sliding, utterance, none"),
         (f"steps/make_mfcc.sh --mfcc-config {tmp_path}/no.conf {data}", "no.conf: no such file"),
-        (f"steps/make_mfcc.sh --nj 0 {data}", "--nj takes a number"),
+        (f"steps/make_mfcc.sh --nj 0 {data}", "--nj takes a whole number from 1, not '0'"),
         (f"steps/make_mfcc.sh --jobs 3 {data}", "unknown option --jobs"),
         ("steps/make_mfcc.sh", "Usage"),
         (f"steps/make_mfcc.sh {tmp_path}/nowhere", "no such file"),
@@ -264,142 +260,12 @@ def kill_at(line: str, moments) -> None:
         time.sleep(0.2)  # the runner's jobs die with it
 
 
-NOISE = {"one": (10, 0), "two": (0, 300), "three": (5, 7000)}  # of each copy: SNR, first sample
-
-
-@pytest.fixture
-def copies(data, tmp_path) -> list[Path]:
-    """Noisy copies of `data`, utterance ids with suffixes; one recording of them all is truncated."""
-    (tmp_path / "audio/s1-u3.wav").write_bytes((tmp_path / "audio/s1-u3.wav").read_bytes()[:-2000])
-    rng = np.random.default_rng(5)
-    soundfile.write(tmp_path / "noise.wav", (3000 * rng.standard_normal(5 * 16000)).astype(np.int16), 16000)
-    made = []
-    for name, (snr, first) in NOISE.items():
-        utterances = {f"{utterance}-{name}": path for utterance, path in read_table(data / "wav.scp").items()}
-        made.append(make_data(tmp_path / "data" / f"train_{name}", utterances))
-        write_table(made[-1] / "utt2noise", dict.fromkeys(utterances, f"{snr} {first} {tmp_path}/noise.wav"))
-    return made
-
-
 def start_again(folder: Path, before: dict[str, bytes]) -> None:
     """Make `folder` what it was in a snapshot."""
     shutil.rmtree(folder)
     for name, content in before.items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_bytes(content)
-
-
-def test_copies_together_end_as_each_alone(copies, shell, tmp_path):
-    folder = tmp_path / "data"
-    before = snapshot(folder)
-    options = "--nj 1 --max-drop 0.2"
-    said = [shell(f"steps/make_mfcc.sh {options} {copy}").stdout.splitlines()[-1] for copy in copies]
-    alone = snapshot(folder)
-    assert sum(name.endswith(".dropped") for name in map(str, folder.rglob("*"))) == 3
-    start_again(folder, before)
-    together = f"steps/make_mfcc.sh {options} --copies '{' '.join(map(str, copies))}'"
-    assert [line for line in shell(together).stdout.splitlines() if " utterances, " in line] == said
-    assert snapshot(folder) == alone
-    done = shell(together).stdout.splitlines()
-    assert done == [f"make_mfcc: {copy}: MFCC up to date" for copy in copies]
-    assert all("5 utterances" in line and "2 recordings resampled" in line for line in said)
-
-    # What is missing or stale is made again, and nothing else.
-    arks = {path: path.stat().st_mtime_ns for copy in copies[::2] for path in copy.rglob("*.ark")}
-    (copies[1] / "data/raw_mfcc_train_two.1.ark").write_bytes(b"")
-    done = shell(together).stdout.splitlines()
-    assert done[:2] == [f"make_mfcc: {copy}: MFCC up to date" for copy in copies[::2]] and len(done) == 3
-    assert arks == {path: path.stat().st_mtime_ns for path in arks}
-    assert {k: v for k, v in snapshot(folder).items() if not k.endswith(".json")} == {  # which tells of drops once
-        k: v for k, v in alone.items() if not k.endswith(".json")
-    }
-
-    # The later step, likewise: with the VAD of the clean recordings, which here is that of one copy.
-    shell(f"steps/compute_vad.sh --nj 1 {copies[0]}")
-    for copy, name in zip(copies, NOISE, strict=True):
-        (copy / "vad.scp").write_text((copies[0] / "vad.scp").read_text().replace("-one ", f"-{name} "))
-    pairs = [f"{copy} {copy}_voiced" for copy in copies]
-    before = snapshot(folder)
-    for pair in pairs:
-        shell(f"steps/prepare_feats.sh --nj 1 {pair}")
-    alone = snapshot(folder)
-    start_again(folder, before)
-    shell(f"steps/prepare_feats.sh --nj 1 --copies '{' '.join(pairs)}'")
-    assert snapshot(folder) == alone and len(alone) > len(before)
-
-
-def extract(copies: list[Path], out: Path) -> list[tuple[dict[str, np.ndarray], Summary]]:
-    """Features and summary of each copy, made together in this process."""
-    with contextlib.ExitStack() as stack:
-        parts = [
-            Part(copy, stack.enter_context(ArkWriter(out / copy.name, out / f"{copy.name}.scp")), Summary())
-            for copy in copies
-        ]
-        MakeMfcc(ROOT / "conf/mfcc_8k.conf", 0).process_together(parts)
-    return [(dict(read_arks(out / f"{part.data.name}.scp")), part.summary) for part in parts]
-
-
-def test_an_utterance_is_read_once_for_all_copies(copies, tmp_path, monkeypatch):
-    decoded = []
-    decode = ser.data.audio.decode
-    monkeypatch.setattr(ser.data.audio, "decode", lambda name, channel: decoded.append(name) or decode(name, channel))
-    made = extract(copies, tmp_path)
-    assert decoded == list(read_table(copies[0] / "wav.scp").values())
-    counts = {"recordings resampled to 8000 Hz": 2, "recordings mixed down to mono": 1}
-    assert [(summary.counts, len(summary.dropped)) for _, summary in made] == [(counts, 1)] * 3
-
-
-def test_directories_that_are_no_copies_are_done_right_too(copies, tmp_path):
-    """Another order of recordings, fewer utterances, segments: little is shared, and nothing is mixed up."""
-    recordings = read_table(copies[1] / "wav.scp")
-    write_table(copies[1] / "wav.scp", dict(zip(recordings, reversed(recordings.values()), strict=True)))
-    recordings = list(read_table(copies[2] / "wav.scp").items())[1:]
-    write_table(copies[2] / "wav.scp", dict(recordings))
-    pieces = {f"{utt}-{n}": f"{utt} {n / 2} {n / 2 + 0.5}" for utt, _ in recordings for n in range(2)}
-    write_table(copies[2] / "segments", pieces)
-    write_table(copies[2] / "utt2noise", dict.fromkeys(pieces, f"5 0 {tmp_path}/noise.wav"))
-    together = extract(copies, tmp_path / "together")
-    for copy, (features, summary), size in zip(copies, together, (5, 5, 8), strict=True):
-        [(alone, alone_summary)] = extract([copy], tmp_path / "alone")
-        assert len(features) == size and features.keys() == alone.keys() and summary == alone_summary
-        assert all(np.array_equal(features[utterance], alone[utterance]) for utterance in alone)
-
-
-def test_wrong_lists_of_copies(copies, shell, tmp_path):
-    one, two = copies[:2]
-    for line, said in (
-        (f"steps/make_mfcc.sh --copies '{one}' {two}", "Usage"),
-        ("steps/make_mfcc.sh --copies ' '", "Usage"),
-        (f"steps/make_mfcc.sh --copies '{one} {tmp_path}/nowhere'", "nowhere/utt2spk: no such file"),
-        (f"steps/make_mfcc.sh --copies '{one} {two} {one}/'", f"{one}: is named twice"),
-        (f"steps/prepare_feats.sh --copies '{one} {tmp_path}/out {two}'", "Usage"),
-        (f"steps/prepare_feats.sh --copies '{one} {tmp_path}/out {two} {two}'", "directory of their own"),
-    ):
-        assert said in shell(line, ok=False).stderr, line
-    done = shell(f"steps/make_mfcc.sh --nj 1 --copies '{one} {two}'", ok=False)
-    assert "1 of 6 utterances dropped" in done.stderr and "truncated" in done.stderr
-    assert not (one / "feats.scp").exists() and not (two / "feats.scp").exists()
-
-
-def test_copies_killed_anywhere_end_with_the_same_files(copies, shell, tmp_path):
-    folder = tmp_path / "data"
-    step = (
-        "steps/make_mfcc.sh --nj 2 --max-drop 0.2 --cmd 'run.py --max-jobs-run 1' "
-        f"--copies '{' '.join(map(str, copies))}'"
-    )
-    before = snapshot(folder)
-    shell(step)
-    expected = snapshot(folder)
-    start_again(folder, before)
-    kill_at(step, (
-        lambda: any(copies[2].glob("data/.raw_mfcc_train_three.1.ark.*.tmp")),  # in the first job
-        lambda: (copies[1] / "data/raw_mfcc_train_two.1.ark").exists(),  # some arks of it have their names
-        lambda: (copies[0] / "data/.raw_mfcc_train_one.1.done").exists(),  # some markers are written
-        lambda: (copies[0] / "feats.scp").exists(),  # the first copy is finished, the others not
-    ))
-    shell(step)
-    assert snapshot(folder) == expected
-    assert not list(folder.rglob("*.tmp"))
 
 
 def test_killed_anywhere_ends_with_the_same_files(data, shell, tmp_path):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from slurm_cluster import Cluster, alive
-from small_project import copy_project, replace
+from small_project import SMALL, copy_project
 
 from ser.base.errors import SerError
 from ser.jobs.request import last_lines, parse_request
@@ -391,7 +391,7 @@ def test_exceeded_time(over_time):
 
 _RECIPE = """
 . ./path.sh && . ./cmd.sh
-egs/mini/local/data.sh --nj 2 --cmd "$train_cmd" {work}/data
+egs/mini/local/prepare.py --nj 2 --cmd "$train_cmd" {small} {work}/data
 cd {work}
 make_mfcc.sh --nj 2 --cmd "$train_cmd" data/train
 compute_vad.sh --nj 2 --cmd "$train_cmd" data/train
@@ -408,17 +408,19 @@ def test_the_mini_recipe_gives_the_same_bytes_through_slurm_and_a_lost_node(slur
 
     On the cluster a node loses power while it computes MFCC, and again while it trains.
     """
-    project = copy_project(tmp_path / "project", train=2, dev=0, test=0)
+    project = copy_project(tmp_path / "project")
     (tmp_path / "train.yaml").write_text("epochs: 3\nbatch_size: 12\ncrop: 40\nprecise_bn: 1\nprecision: fp32\n")
     mfcc, train = (tmp_path / "cluster" / log
                    for log in ("data/train/log/make_mfcc_train.1.log", "exp/log/train.1.log"))
     found = {}
     for name in ("here", "cluster"):
         if name == "cluster":
-            replace(project / "cmd.sh", r"(?m)^# (export .*slurm\.py)", r"\1")  # the one line to uncomment
+            commands = (project / "cmd.sh").read_text()
+            assert commands.count("\n# export ") == 1  # the one line to uncomment
+            (project / "cmd.sh").write_text(commands.replace("\n# export ", "\nexport "))
         process = subprocess.Popen(
-            ["bash", "-euo", "pipefail", "-c", _RECIPE.format(work=tmp_path / name)], cwd=project, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            ["bash", "-euo", "pipefail", "-c", _RECIPE.format(work=tmp_path / name, small=" ".join(SMALL))],
+            cwd=project, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env={**os.environ, **slurm.environment},
         )
         if name == "cluster":

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from ser.nets.frame_norm import FrameNorm
-from ser.nets.resnet import AttentionPooling, BasicBlock, Convolution, Grid, Layout, ResNet34
+from ser.nets.layout import EqualLengths, Layout
+from ser.nets.pooling import AttentionPooling
+from ser.nets.resnet import BasicBlock, Convolution, ResNet34
 
 
 @pytest.mark.parametrize(("classes", "parameters"), [(4, 2_978_212), (5, 2_978_613)])
@@ -84,7 +86,7 @@ def test_training_does_not_depend_on_the_layout(monkeypatch) -> None:
     frames = torch.randn(sum(lengths), 23, dtype=torch.float64)
     results = []
     for per_row in (1, 3, 100):
-        monkeypatch.setattr("ser.nets.resnet._PER_ROW", per_row)
+        monkeypatch.setattr("ser.nets.layout.UTTERANCES_PER_ROW", per_row)
         torch.manual_seed(3)
         model = ResNet34(4).double().train()
         logits = model(frames, torch.tensor(lengths))
@@ -206,7 +208,7 @@ def test_block_is_figure_5_of_he_et_al(stride: int) -> None:
 
     shortcut = norm(block.shortcut(x)) if stride == 2 else x
     expected = torch.relu(norm(block.conv2(torch.relu(norm(block.conv1(x))))) + shortcut)
-    assert torch.allclose(block(x, Grid(2))[0], expected, atol=1e-10)
+    assert torch.allclose(block(x, EqualLengths(2))[0], expected, atol=1e-10)
 
 
 @pytest.mark.parametrize("gaps", [True, False])

@@ -15,16 +15,18 @@ import pytest
 import soundfile
 
 from ser.base.kaldi_tables import read_table
+from ser.data.datadir import validate
 
 SPLITS = {"train": 14, "dev": 4, "test": 8}
 EMOTIONS = ["angry", "happy", "neutral", "sad"]
+SMALLEST = "--train-speakers 1 --dev-speakers 1 --test-speakers 1 --takes 1 --noise-files 1"
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory, shell) -> Path:
-    """The corpus, made by the recipe's own script with two jobs."""
+    """The corpus, made by the recipe's own program with two jobs."""
     folder = tmp_path_factory.mktemp("mini") / "data"
-    shell(f"egs/mini/local/data.sh --cmd utils/run.py --nj 2 {folder}")
+    shell(f"egs/mini/local/prepare.py --cmd utils/run.py --nj 2 {folder}")
     return folder
 
 
@@ -45,7 +47,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".done" and "log" not in path.relative_to(folder).parts
+        if path.is_file() and not path.name.endswith(".done") and "log" not in path.relative_to(folder).parts
     }
 
 
@@ -145,7 +147,7 @@ def test_noise_and_music_are_laid_out_as_musan(data):
 def test_rerun_makes_only_what_is_missing_and_the_same_bytes(data, shell):
     before = digests(data)
     written = {path: (data / path).stat().st_mtime_ns for path in before if path.endswith(".wav")}
-    assert "up to date" in shell(f"egs/mini/local/data.sh --nj 1 {data}").stdout
+    assert "up to date" in shell(f"egs/mini/local/prepare.py --cmd run.py --nj 1 {data}").stdout
     assert digests(data) == before
 
     corpus, noise = data / "local" / "corpus", data / "local" / "musan" / "music" / "fma"
@@ -157,7 +159,7 @@ def test_rerun_makes_only_what_is_missing_and_the_same_bytes(data, shell):
     (corpus / "spk26" / "spk26-024.wav").write_bytes(b"RIFF")  # truncated
     (noise / "chords-2.wav").unlink()
     (data / "dev" / "utt2emo").unlink()
-    shell(f"egs/mini/local/data.sh --nj 3 {data}")
+    shell(f"egs/mini/local/prepare.py --cmd run.py --nj 3 {data}")
     assert digests(data) == before
     again = {path for path in written if (data / path).stat().st_mtime_ns != written[path]}
     assert {str(Path(path).parent) for path in again} == {
@@ -167,17 +169,75 @@ def test_rerun_makes_only_what_is_missing_and_the_same_bytes(data, shell):
     }
 
 
+def lists(data: Path) -> dict[str, dict[str, str]]:
+    """Path below the corpus and label of every utterance, by split."""
+    return {
+        split: {
+            utterance: f"{Path(path).parent.name}/{Path(path).name} {read_table(data / split / 'utt2emo')[utterance]}"
+            for utterance, path in read_table(data / split / "wav.scp").items()
+        }
+        for split in SPLITS
+    }
+
+
+def test_a_small_corpus_is_a_part_of_a_larger_one_and_grows_and_shrinks_in_place(data, tmp_path, shell):
+    def prepare(train: int, dev: int, test: int, takes: int, noise: int) -> dict[str, dict[str, str]]:
+        shell(f"egs/mini/local/prepare.py --cmd run.py --nj 2 --train-speakers {train} --dev-speakers {dev} "
+              f"--test-speakers {test} --takes {takes} --noise-files {noise} {tmp_path}/data")
+        for split, number in (("train", train), ("dev", dev), ("test", test)):
+            validate(tmp_path / "data" / split, need=("wav.scp", "utt2emo"), emotions=EMOTIONS)
+            utt2spk = read_table(tmp_path / "data" / split / "utt2spk")
+            sexes = Counter(int(speaker[3:]) % 2 for speaker in set(utt2spk.values()))
+            assert sum(sexes.values()) == number and abs(sexes[0] - sexes[1]) <= 1
+            per_class = Counter((utt2spk[u], e) for u, e in read_table(tmp_path / "data" / split / "utt2emo").items())
+            assert len(per_class) == number * len(EMOTIONS) and set(per_class.values()) == {3 * takes}
+        for folder, kinds in (("noise/free-sound", 8), ("music/fma", 4)):
+            assert len(list((tmp_path / "data/local/musan" / folder).glob("*.wav"))) == kinds * noise
+        return lists(tmp_path / "data")
+
+    whole = lists(data)
+    small = prepare(2, 1, 1, takes=1, noise=1)
+    assert all(small[split].items() < whole[split].items() for split in SPLITS)
+    for split in SPLITS:
+        for utterance in small[split]:
+            wav = f"local/corpus/{utterance.split('-')[0]}/{utterance}.wav"
+            assert (tmp_path / "data" / wav).read_bytes() == (data / wav).read_bytes()
+    stamp = (tmp_path / "data/local/corpus/spk01/.done").stat().st_mtime_ns
+    more_speakers = prepare(2, 5, 2, takes=1, noise=1)
+    assert (tmp_path / "data/local/corpus/spk01/.done").stat().st_mtime_ns == stamp  # not made again
+    more_takes = prepare(2, 1, 1, takes=3, noise=2)
+    assert all(small[split].items() <= more_speakers[split].items() for split in SPLITS)
+    assert all(small[split].items() < more_takes[split].items() for split in SPLITS)
+    assert prepare(2, 1, 1, takes=1, noise=1) == small
+
+
 def test_speech_goes_where_asked(tmp_path, shell):
-    """Only the first job of many, so that it is quick: the option and the job's share are what is tested."""
-    shell(f"egs/mini/local/synthesize.py --num-jobs 28 --job 28 {tmp_path}/speech {tmp_path}/musan")
-    assert [path.name for path in (tmp_path / "speech").iterdir()] == ["spk26"]
-    assert not (tmp_path / "musan").exists()
-    assert shell(f"egs/mini/local/synthesize.py --pending {tmp_path}/speech {tmp_path}/musan").stdout == "27\n"
-    failed = shell(f"egs/mini/local/make_lists.py {tmp_path}/speech {tmp_path}/data", ok=False)
-    assert "spk01/recordings.tsv" in failed.stderr and "synthesize.py" in failed.stderr
+    shell(f"egs/mini/local/prepare.py --cmd run.py --corpus-dir {tmp_path}/speech --nj 4 {SMALLEST} {tmp_path}/data")
+    assert [path.name for path in sorted((tmp_path / "speech").iterdir())] == ["spk01", "spk15", "spk19"]
+    assert [path.name for path in (tmp_path / "data/local").iterdir() if path.name != "log"] == ["musan"]
+    assert lists(tmp_path / "data")["dev"].keys() == read_table(tmp_path / "data/dev/utt2spk").keys()
 
 
-def test_bad_arguments(tmp_path, shell):
-    for arguments in ("", f"--nj 0 {tmp_path}", f"--no-such-option 1 {tmp_path}", f"{tmp_path} {tmp_path}"):
-        assert "error" in shell(f"egs/mini/local/data.sh {arguments}", ok=False).stderr
-    assert "--corpus-dir" in shell("egs/mini/local/data.sh --help").stdout
+def test_an_interrupted_synthesis_leaves_no_lists_and_goes_on(tmp_path, shell):
+    command = f"egs/mini/local/prepare.py {SMALLEST} --nj 2"
+    failed = shell(f"{command} --cmd false {tmp_path}/data", ok=False)  # a runner that loses all of its jobs
+    assert "5 folders of audio are missing" in failed.stderr and f"{tmp_path}/data/local/log" in failed.stderr
+    assert not (tmp_path / "data/train").exists()
+    shell(f"{command} --job 1/2 {tmp_path}/data")
+    done = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.wav")}
+    assert {path.parent.name for path in done} == {"free-sound", "spk01", "spk19"}
+    shell(f"{command} --cmd run.py {tmp_path}/data")
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in done.items())
+    assert [len(lists(tmp_path / "data")[split]) for split in SPLITS] == [12, 12, 12]
+
+
+def test_options(tmp_path, shell):
+    program = "egs/mini/local/prepare.py"
+    for arguments in ("", f"--nj 0 {tmp_path}", f"--no-such-option 1 {tmp_path}", f"--dev-speakers 0 {tmp_path}",
+                      f"--noise-files x {tmp_path}"):
+        assert "error" in shell(f"{program} {arguments}", ok=False).stderr
+    assert list(tmp_path.iterdir()) == []
+    assert "--corpus-dir" in shell(f"{program} --help").stdout
+    assert {"train-speakers", "dev-speakers", "test-speakers", "takes", "noise-files"} <= set(
+        shell(f"{program} --list-options").stdout.split()
+    )

@@ -7,25 +7,32 @@ import itertools
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import report
+from conftest import ROOT
 from sklearn.metrics import f1_score
 
+from ser.augment.copypaste import SCHEMES
 from ser.base.errors import SerError
 from ser.scoring import significance
+from ser.scoring.collect import collect
+from ser.scoring.paper_tables import paper_marks, paper_tables, read_paper
 from ser.scoring.predictions import write_score
-from ser.scoring.reporting import paper_tables, read_paper, summary_tables
-from ser.scoring.results import Condition, collect
+from ser.scoring.result_tables import summary_tables
+from ser.scoring.results import Condition
 
+PAPER = ROOT / "conf" / "copypaste_tables.json"
 CLASSES = ["angry", "happy", "neutral", "sad"]
 ONE_EACH = 10  # utterances of each class and speaker
 
 
 def write_run(
-    exp: Path, condition: str, run: str, errors: dict[str, int], test: str = "test", **options: object
+    exp: Path, condition: str, run: str, errors: dict[str, int], test: str = "test", dropped: int = 0,
+    **options: object,
 ) -> Path:
     """A run in which each speaker has, of each class, `errors[speaker]` of 10 utterances taken for the next class.
 
@@ -42,7 +49,7 @@ def write_run(
                 columns.append((number + 1) % 4 if take < wrong else number)
     folder = exp / condition / run
     checkpoint = {"path": folder / "best.pt", "epoch": 3, "dev_weighted_f1": 0.25, "options": options}
-    write_score(folder, test, utterances, speakers, reference, np.eye(4)[columns], CLASSES, checkpoint)
+    write_score(folder, test, utterances, speakers, reference, np.eye(4)[columns], CLASSES, checkpoint, dropped)
     return folder / f"score_{test}"
 
 
@@ -56,10 +63,10 @@ def exp(tmp_path) -> Path:
     exp = tmp_path / "corpus" / "exp"
     for seed, wrong in enumerate([5, 4, 3]):
         for test in ("test", "test_snr0", "test_snr10"):
-            write_run(exp, "clean_none_random", f"seed{seed}", same(wrong), test)
-            write_run(exp, "clean_n-cp_random", f"seed{seed}", same(2), test)
+            write_run(exp, "mfcc-resnet_clean_none_random", f"seed{seed}", same(wrong), test)
+            write_run(exp, "mfcc-resnet_clean_n-cp_random", f"seed{seed}", same(2), test)
             if seed < 2:
-                write_run(exp, "clean_n+se-cp_random", f"seed{seed}", same(seed), test)
+                write_run(exp, "mfcc-resnet_clean_n+se-cp_random", f"seed{seed}", same(seed), test)
     return exp
 
 
@@ -81,7 +88,7 @@ Clean          random  60.0 ± 10.0  80.0 ± 0.0  95.0 (2/3 runs)*
         "Weighted F1 (%), clean test", "Weighted F1 (%), 10 dB test", "Weighted F1 (%), 0 dB test"
     ]
     for test in ("test", "test_snr10", "test_snr0"):
-        assert f"* clean_n+se-cp_random on {test} lacks seed2\n" in out
+        assert f"* mfcc-resnet_clean_n+se-cp_random on {test} lacks seed2\n" in out
 
 
 def test_intervals_and_p_of_identical_speakers(exp):
@@ -132,17 +139,17 @@ def test_equal_scores_give_equal_bytes(exp, monkeypatch, tmp_path):
 def test_folds_are_averaged_within_a_seed_first(tmp_path):
     # Seed 0: folds 50 and 90, mean 70; seed 1: folds 80 and 80, mean 80; so 75 ± 7.07, not the spread of four runs.
     for fold, seed, wrong in [(1, 0, 5), (2, 0, 1), (1, 1, 2), (2, 1, 2)]:
-        write_run(tmp_path, "clean_none_random", f"fold{fold}/seed{seed}", {f"f{fold}": wrong})
+        write_run(tmp_path, "mfcc-resnet_clean_none_random", f"fold{fold}/seed{seed}", {f"f{fold}": wrong})
     results = collect(tmp_path, "corpus")
-    cell = results.cell(Condition("clean", "none", "random"), "test")
+    cell = results.cell(Condition("mfcc-resnet", "clean", "none", "random"), "test")
     estimate = cell.estimate(lambda record: record["weighted_f1"])
     assert estimate.mean == pytest.approx(75) and estimate.std == pytest.approx(50**0.5)
-    assert results.significance("test")[Condition("clean", "none", "random")].f1 == pytest.approx(75)
+    assert results.significance("test")[Condition("mfcc-resnet", "clean", "none", "random")].f1 == pytest.approx(75)
     assert cell.confusion().sum() == 160
 
 
 def test_expected_runs_from_the_command_line(exp):
-    condition = Condition("clean", "none", "random")
+    condition = Condition("mfcc-resnet", "clean", "none", "random")
     estimate = collect(exp, "corpus", seeds=[0, 1, 2, 3]).cell(condition, "test").estimate(lambda r: r["accuracy"])
     assert estimate.text() == "60.0 (3/4 runs)*"
     results = collect(exp, "corpus", seeds=[1])
@@ -151,26 +158,26 @@ def test_expected_runs_from_the_command_line(exp):
 
 
 def test_run_without_score_is_missing_not_ignored(exp):
-    (exp / "clean_none_random/seed3").mkdir()  # training, not yet scored
+    (exp / "mfcc-resnet_clean_none_random/seed3").mkdir()  # training, not yet scored
     notes = collect(exp, "corpus").notes
-    assert "* clean_none_random on test lacks seed3" in notes
-    assert "* clean_n-cp_random on test_snr0 lacks seed3" in notes
+    assert "* mfcc-resnet_clean_none_random on test lacks seed3" in notes
+    assert "* mfcc-resnet_clean_n-cp_random on test_snr0 lacks seed3" in notes
 
 
 def test_damaged_scores_are_all_named_with_the_remedy(exp):
-    one = exp / "clean_none_random/seed1/score_test/score.json"
+    one = exp / "mfcc-resnet_clean_none_random/seed1/score_test/score.json"
     one.write_text(one.read_text()[:-20])
-    other = exp / "clean_n-cp_random/seed0/score_test_snr10/predictions.tsv"
+    other = exp / "mfcc-resnet_clean_n-cp_random/seed0/score_test_snr10/predictions.tsv"
     other.unlink()
     with pytest.raises(SerError) as caught:
         collect(exp, "ravdess")
     message = str(caught.value)
     assert message.startswith("2 of 24 scores cannot be used") and str(one) in message and str(other) in message
-    assert "--recipe ravdess --stage 4 --train-data clean --scheme none --init random --seeds 1" in message
+    assert f"./run.sh --recipe ravdess --stage 4 --config {one.parent.parent}/config.yaml" in message
 
 
 def test_runs_on_different_utterances_are_refused(exp):
-    folder = write_run(exp, "clean_n-cp_random", "seed1", same(2, speakers=3))
+    folder = write_run(exp, "mfcc-resnet_clean_n-cp_random", "seed1", same(2, speakers=3))
     with pytest.raises(SerError, match=r"not tested on the same.* 40 entries.*'s03-angry-0 s03 angry'") as caught:
         collect(exp, "corpus")
     assert str(folder) in str(caught.value)
@@ -178,7 +185,8 @@ def test_runs_on_different_utterances_are_refused(exp):
 
 def test_runs_trained_otherwise_are_pointed_out(tmp_path):
     for scheme, rate in (("none", 0.001), ("n-cp", 0.01)):
-        write_run(tmp_path, f"clean_{scheme}_random", "seed0", same(2), scheme=scheme, learning_rate=rate, crop=400)
+        write_run(tmp_path, f"mfcc-resnet_clean_{scheme}_random", "seed0", same(2), scheme=scheme, learning_rate=rate,
+                  crop=400)
     (note,) = collect(tmp_path, "corpus").notes
     assert note.startswith("BEWARE: runs differ in learning_rate") and "'0.01' in" in note and "crop" not in note
 
@@ -188,8 +196,84 @@ def test_folders_that_are_no_conditions(exp):
     (exp / "tmp_none_random/seed0").mkdir(parents=True)
     notes = collect(exp, "corpus").notes
     assert [note for note in notes if "results" in note or "tmp_none" in note] == [
-        f"left out because the name is no condition's (<train data>_<scheme>_<init>): {exp}/tmp_none_random"
+        "left out because the name is no condition's (<features>-<network>_<train data>_<scheme>_<init>[_<tag>]): "
+        f"{exp}/tmp_none_random"
     ]
+
+
+def test_folders_of_before_models_had_names(exp, tmp_path):
+    """They are named, with the name that brings them back; one that holds nothing else says so too."""
+    (exp / "mfcc-resnet_clean_n-cp_random").rename(exp / "clean_n-cp_random")
+    (note,) = [note for note in collect(exp, "corpus").notes if "before" in note]
+    assert note == (f"{exp}: left out clean_n-cp_random: made before folders named their model; rename it to "
+                    "mfcc-resnet_clean_n-cp_random to keep it in the tables")
+    old = tmp_path / "old"
+    for name in ("clean_none_random", "clean+noise_n+se-cp_xvector-vox_2"):
+        write_run(old, name, "seed0", same(1))
+    with pytest.raises(SerError, match="no scores of the runs asked for") as caught:
+        collect(old, "corpus")
+    new = "mfcc-resnet_clean+noise_n+se-cp_xvector-vox-2"
+    assert f"rename each to {new}, mfcc-resnet_clean_none_random to keep" in str(caught.value)
+    for path in list(old.iterdir()):
+        path.rename(old / (new if "vox" in path.name else f"mfcc-resnet_{path.name}"))
+    assert len(collect(old, "corpus").conditions) == 2
+
+
+def test_models_and_tags_stand_side_by_side(exp):
+    """In rows of their own, each with its own No CP; what they do not have in common needs no warning."""
+    def row_starts() -> list[tuple[str, ...]]:
+        table = summary_tables(collect(exp, "corpus"))[0]
+        return [tuple(table.header[:table.labels]), *(tuple(row[:table.labels + 1]) for row in table.rows)]
+
+    for seed in range(3):
+        for scheme, wrong in (("none", 4), ("n-cp", 1)):
+            write_run(exp, f"mfcc-resnet_clean_{scheme}_random_my_tag", f"seed{seed}", same(wrong), crop=99)
+    assert row_starts() == [
+        ("Training data", "Init", "Tag"), ("Clean", "random", "", "60.0 ± 10.0"),
+        ("Clean", "random", "my_tag", "60.0 ± 0.0"),
+    ]
+    for seed in range(3):
+        write_run(exp, "mfcc16k-resnet_reverb_n-cp_random", f"seed{seed}", same(0), crop=300)
+    assert row_starts() == [
+        ("Model", "Training data", "Init", "Tag"), ("mfcc-resnet", "Clean", "random", "", "60.0 ± 10.0"),
+        ("mfcc-resnet", "Clean", "random", "my_tag", "60.0 ± 0.0"), ("mfcc16k-resnet", "reverb", "random", "", "—"),
+    ]
+    results = collect(exp, "corpus")
+    found = results.significance("test")
+    assert not [note for note in results.notes if "BEWARE" in note]
+    assert found[Condition("mfcc-resnet", "clean", "n-cp", "random")].difference == pytest.approx(20)
+    assert found[Condition("mfcc-resnet", "clean", "n-cp", "random", "my_tag")].difference == pytest.approx(30)
+    assert found[Condition("mfcc16k-resnet", "reverb", "n-cp", "random")].difference is None  # no No CP of its own
+
+
+def test_models_tested_on_other_utterances_are_pointed_out(exp):
+    for seed in range(3):
+        write_run(exp, "spec-alexnet_clean_none_random", f"seed{seed}", same(2, speakers=3))
+    notes = [note for note in collect(exp, "corpus").notes if "BEWARE" in note]
+    assert notes == ["BEWARE: clean test: mfcc and spec were not tested on the same utterances, so their scores do not "
+                     "compare"]
+
+
+def test_dropped_utterances_are_said(tmp_path, monkeypatch, capsys):
+    exp = tmp_path / "corpus/exp"
+    for fold, dropped in ((1, 2), (2, 1)):
+        for seed in (0, 1):
+            write_run(exp, "mfcc-resnet_clean_none_random", f"fold{fold}/seed{seed}", {f"f{fold}": 1}, dropped=dropped)
+            write_run(exp, "mfcc-resnet_clean_none_random", f"fold{fold}/seed{seed}", {f"f{fold}": 1}, "test_snr0")
+    run_report(monkeypatch, "--exp-dir", exp)
+    line = "clean test: 3 of 83 utterances were dropped by the front end\n"
+    assert capsys.readouterr().out.count("were dropped") == 1 and line in (exp / "results/report.md").read_text()
+    assert {row["dropped"] for row in csv.DictReader((exp / "results/runs.csv").open())} == {"0", "1", "2"}
+
+
+def test_the_remedy_is_a_command_that_makes_the_score(tmp_path):
+    folder = write_run(tmp_path, "mfcc-tdnn_clean_n-cp_xvector-vox_my_tag", "fold2/seed7", same(1))
+    (folder / "predictions.tsv").unlink()
+    with pytest.raises(SerError) as caught:
+        collect(tmp_path, "iemocap")
+    assert str(caught.value).endswith(
+        f"remove {folder} and score again: ./run.sh --recipe iemocap --stage 4 --config {folder.parent}/config.yaml"
+    )
 
 
 def test_empty_and_mixed_experiments(tmp_path, exp):
@@ -198,15 +282,23 @@ def test_empty_and_mixed_experiments(tmp_path, exp):
     (tmp_path / "empty").mkdir()
     with pytest.raises(SerError, match=r"empty: no scores.*stages 3 and 4"):
         collect(tmp_path / "empty", "corpus")
-    write_run(exp, "clean_none_random", "fold1/seed0", same(1))
+    write_run(exp, "mfcc-resnet_clean_none_random", "fold1/seed0", same(1))
     with pytest.raises(SerError, match="with folds and runs without"):
         collect(exp, "corpus")
     assert collect(exp, "corpus", folds=[]).folds == ()
 
 
 def test_condition_names():
-    assert Condition.parse("clean+noise_n+se-cp_xvector-vox_2") == Condition("clean+noise", "n+se-cp", "xvector-vox_2")
-    for name in ("clean_none", "clean_none_other", "noisy_none_random", "clean_cp_random", "results"):
+    for name, condition in {
+        "mfcc-resnet_clean_none_random": Condition("mfcc-resnet", "clean", "none", "random"),
+        "mfcc16k-resnet_clean+noise_n+se-cp_xvector-vox": Condition(
+            "mfcc16k-resnet", "clean+noise", "n+se-cp", "xvector-vox"),
+        "a-b-c_x_se-cp_y_my_tag_2": Condition("a-b-c", "x", "se-cp", "y", "my_tag_2"),
+    }.items():
+        assert Condition.parse(name) == condition and condition.name == name
+    assert Condition.parse("a-b-c_x_se-cp_y").features == "a-b"
+    for name in ("results", "mfcc-resnet_clean_none", "mfcc_clean_none_random", "-resnet_clean_none_random",
+                 "mfcc-resnet_clean_cp_random", "mfcc-resnet__none_random", "mfcc-resnet_clean_none_random_"):
         assert Condition.parse(name) is None
 
 
@@ -242,8 +334,8 @@ def test_bootstrap_draws_the_same_speakers_for_what_is_stacked():
 
 def test_interval_of_one_good_and_one_bad_speaker(tmp_path):
     # Both right (1/4), one of each (1/2), both wrong (1/4): the 95 % interval is the whole range.
-    write_run(tmp_path, "clean_none_random", "seed0", {"good": 0, "poor": 10})
-    found = collect(tmp_path, "corpus").significance("test")[Condition("clean", "none", "random")]
+    write_run(tmp_path, "mfcc-resnet_clean_none_random", "seed0", {"good": 0, "poor": 10})
+    found = collect(tmp_path, "corpus").significance("test")[Condition("mfcc-resnet", "clean", "none", "random")]
     assert found.f1 == pytest.approx(50) and found.f1_interval == (0, 100)
 
 
@@ -286,7 +378,7 @@ def test_large_numbers_of_speakers_go_in_blocks(monkeypatch):
 
 def test_paper_numbers_are_the_papers(shared):
     text = (shared / "papers/copypaste.md").read_text()
-    for table in read_paper(report.PAPER)["tables"]:
+    for table in read_paper(PAPER)["tables"]:
         after = text[text.index(f"\nTable {table['table']}: "):]
         lines = list(itertools.takewhile(lambda line: "\t" in line, after.split("\n\n", 1)[1].splitlines()))
         printed = re.findall(r"[+]?\d+\.\d+", "\n".join(lines))
@@ -302,8 +394,8 @@ def test_paper_numbers_are_the_papers(shared):
 
 def test_paper_tables_are_exact(exp):
     for seed in range(3):
-        write_run(exp, "clean_none_xvector", f"seed{seed}", same(3))
-    tables, cells = paper_tables(read_paper(report.PAPER), {"cremad": collect(exp, "cremad")})
+        write_run(exp, "mfcc-resnet_clean_none_xvector", f"seed{seed}", same(3))
+    tables, cells = paper_tables(read_paper(PAPER), {"cremad": collect(exp, "cremad")})
     assert [table.title.split(":")[0] for table in tables] == [f"Table {number}" for number in (2, 3, 4, 5, 6)]
     assert [list(row) for row in tables[0].rows[:4]] == [
         ["Crema-D", "Clean", "ours", "60.00 ± 10.00", "—", "80.00 ± 0.00", "95.00 (2/3 runs)*"],
@@ -320,16 +412,35 @@ def test_paper_tables_are_exact(exp):
     assert len(found) == 1 and found[0].paper == 77.86 and found[0].difference == pytest.approx(70 - 77.86)
 
 
+def test_paper_tables_take_the_papers_model_and_tag(exp):
+    write_run(exp, "mfcc16k-resnet_clean_none_random", "seed0", same(0))
+    write_run(exp, "mfcc-resnet_clean_none_random_wide", "seed0", same(0))
+    paper = read_paper(PAPER)
+
+    def none_of_table_2() -> tuple[str, str | None, list[Condition]]:
+        results = collect(exp, "cremad")
+        tables, cells = paper_tables(paper, {"cremad": results})
+        marked = [condition for test, condition in paper_marks(paper, "cremad", results) if test == "test"]
+        return tables[0].rows[0][3], cells[0].condition.tag, [condition for condition in marked if
+                                                             condition.scheme == "none"]
+
+    untagged = Condition("mfcc-resnet", "clean", "none", "random")
+    assert none_of_table_2() == ("60.00 ± 10.00", "", [untagged])
+    for seed in range(3):
+        write_run(exp, "mfcc-resnet_clean_none_random_paper", f"seed{seed}", same(1))
+    assert none_of_table_2() == ("90.00 ± 0.00", "paper", [replace(untagged, tag="paper")])
+
+
 def test_best_scheme_shows_its_gain_when_all_runs_are_there(exp):
-    write_run(exp, "clean_n+se-cp_random", "seed2", same(2))  # 100, 90, 80
-    tables, _ = paper_tables(read_paper(report.PAPER), {"cremad": collect(exp, "cremad")})
+    write_run(exp, "mfcc-resnet_clean_n+se-cp_random", "seed2", same(2))  # 100, 90, 80
+    tables, _ = paper_tables(read_paper(PAPER), {"cremad": collect(exp, "cremad")})
     assert list(tables[0].rows[0][3:]) == ["60.00 ± 10.00", "—", "80.00 ± 0.00", "90.00 ± 10.00 (+30.00)"]
 
 
 def test_overall_report(exp, monkeypatch, tmp_path, capsys):
     iemocap = tmp_path / "iemocap/exp"
     for fold in (1, 2):
-        write_run(iemocap, "clean_none_random", f"fold{fold}/seed0", {f"f{fold}": 4})
+        write_run(iemocap, "mfcc-resnet_clean_none_random", f"fold{fold}/seed0", {f"f{fold}": 4})
     out = tmp_path / "out"
     run_report(
         monkeypatch, "--corpora", f"other={exp}", f"iemocap={iemocap}", "--out", out, "--seeds", "0", "--folds", "1 2"
@@ -345,17 +456,30 @@ def test_overall_report(exp, monkeypatch, tmp_path, capsys):
     assert (out / "overall.png").stat().st_size > 10_000 and "Table 6" in (out / "overall.md").read_text()
 
 
+def test_a_scheme_added_to_copypaste_is_in_every_table(exp, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(SCHEMES, "x-cp", "X-CP")
+    for seed in range(3):
+        write_run(exp, "mfcc-resnet_clean_x-cp_random", f"seed{seed}", same(0))
+    run_report(monkeypatch, "--exp-dir", exp, "--out", tmp_path, "--paper", "copypaste", "--paper-corpus", "cremad")
+    assert re.search(r"N\+SE-CP +X-CP\n.*\n.* 100.0 ± 0.0\n", capsys.readouterr().out)
+    markdown = (tmp_path / "report.md").read_text()
+    assert "| Clean | random | X-CP | 100.0 [100.0, 100.0] | +40.0 [+40.0, +40.0] | 0.125 |" in markdown
+    assert "| N-CP | N+SE-CP |\n| --- | --- | --- | ---: |" in markdown  # the paper's own tables have its schemes
+
+
 def test_wrong_command_lines(exp, monkeypatch, capsys):
-    for arguments in (["--seeds", "0,1"], ["--paper-corpus", "emodb"], ["--corpora", "nowhere"]):
+    for arguments in (["--seeds", "0,1"], ["--paper-corpus", "emodb"], ["--paper", "none"], ["--corpora", "nowhere"]):
         with pytest.raises(SystemExit):
             run_report(monkeypatch, "--exp-dir", exp, *arguments)
-    assert "expected whole numbers" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert "expected whole numbers" in errors and "expected NAME=FOLDER, found 'nowhere'" in errors
+    assert "the paper has msp_podcast, cremad, iemocap, not emodb" in errors
     with pytest.raises(SerError, match="names a corpus twice"):
         run_report(monkeypatch, "--corpora", f"a={exp}", f"a={exp}")
 
 
 def test_damaged_paper_file_is_named(tmp_path):
-    whole = json.loads(report.PAPER.read_text())
+    whole = json.loads(PAPER.read_text())
     del whole["tables"][0]["rows"][0]["f1"]["n-cp"]
     (tmp_path / "paper.json").write_text(json.dumps(whole))
     with pytest.raises(SerError, match=r"paper\.json: not the paper's tables .*table 2 row 1"):

@@ -18,6 +18,7 @@ from ser.data.labels import Labels
 from ser.scoring.predictions import read_score
 from ser.training.checkpoint import FINISHED
 from ser.training.options import TrainOptions
+from ser.training.runs import Run
 from ser.training.trainer import Trainer
 
 
@@ -27,7 +28,7 @@ def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("score")
     train, dev = make_data(folder / "train", 32, 1), make_data(folder / "dev", 16, 2)
     options = TrainOptions(**{**SMALL, "epochs": 1, "precise_bn": 1})
-    Trainer([str(train)], str(dev), folder / "run", options, "none", 0, torch.device("cpu")).run()
+    Trainer(Run(str(folder), "run", (str(train),), str(dev), options=options), torch.device("cpu")).train()
     return folder
 
 
@@ -67,8 +68,10 @@ def test_a_continued_training_is_scored_as_what_it_became(trained: Path, run: Pa
     """Whether or not a later epoch was better, the score is of a training of two epochs."""
     score()
     assert read_score(run / "score_test").record["checkpoint"]["options"]["epochs"] == 1
+    (run / FINISHED).unlink()
     options = TrainOptions(**{**SMALL, "epochs": 2, "precise_bn": 1})
-    Trainer([str(trained / "train")], str(trained / "dev"), run, options, "none", 0, torch.device("cpu")).run()
+    again = Run(str(run.parent), run.name, (str(trained / "train"),), str(trained / "dev"), options=options)
+    Trainer(again, torch.device("cpu")).train()
     score()
     assert read_score(run / "score_test").record["checkpoint"]["options"]["epochs"] == 2
 

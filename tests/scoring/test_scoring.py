@@ -7,18 +7,13 @@ import shutil
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score
+from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support, recall_score
 
 from ser.base.errors import SerError
-from ser.scoring.predictions import (
-    check_complete,
-    metrics,
-    read_predictions,
-    read_score,
-    weighted_f1,
-    write_predictions,
-    write_score,
-)
+from ser.scoring.collect import collect
+from ser.scoring.metrics import MEASURES, Measure, accuracy, count_confusion, metrics, weighted_f1
+from ser.scoring.predictions import check_complete, read_predictions, read_score, write_predictions, write_score
+from ser.scoring.report import write_corpus_report
 
 CLASSES = ["angry", "happy", "neutral", "sad"]
 CHECKPOINT = {"epoch": 7, "dev_weighted_f1": 0.5}
@@ -75,6 +70,41 @@ def test_weighted_f1_of_many_matrices():
     confusion = np.array([metrics(reference, hypothesis, CLASSES)["confusion"] for hypothesis in many])
     expected = [f1_score(reference, hypothesis, average="weighted") for hypothesis in many]
     assert weighted_f1(confusion.reshape(2, 2, 4, 4)).ravel() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("present", [CLASSES, CLASSES[:2]])
+@pytest.mark.parametrize("guessed", [CLASSES, CLASSES[1:], ["sad"]])
+def test_measures_equal_scikit_learn(present, guessed):
+    reference, hypothesis = labels(10, 90, present), labels(11, 90, guessed)
+    found = metrics(reference, hypothesis, CLASSES)
+    assert found["weighted_f1"] == pytest.approx(
+        f1_score(reference, hypothesis, average="weighted", labels=CLASSES, zero_division=0), abs=1e-15)
+    recall = recall_score(reference, hypothesis, average="macro", labels=sorted(set(reference)), zero_division=0)
+    assert found["uar"] == pytest.approx(recall, abs=1e-15)
+    assert found["accuracy"] == accuracy_score(reference, hypothesis)
+    expected = precision_recall_fscore_support(reference, hypothesis, labels=CLASSES, zero_division=0)
+    for name, figures in zip(CLASSES, zip(*expected, strict=True), strict=True):
+        assert tuple(found["per_class"][name].values()) == pytest.approx(figures, abs=1e-15)
+    confusion = count_confusion(*(np.array([CLASSES.index(name) for name in names])
+                                  for names in (reference, hypothesis)), len(CLASSES))
+    assert confusion.tolist() == found["confusion"]
+    stacked = np.stack([[confusion, 2 * confusion], [confusion, np.eye(4, dtype=int)]])
+    for name, measure in MEASURES.items():  # any axes before the counts
+        assert measure(confusion) == found[name]
+        assert measure(stacked).ravel() == pytest.approx([found[name]] * 3 + [1])
+
+
+def test_a_measure_added_to_the_registry_is_everywhere(score, monkeypatch, tmp_path):
+    """In score.json, also where it was written before, the tables and the CSV files."""
+    folder = tmp_path / "exp" / "mfcc-resnet_clean_none_random"
+    folder.mkdir(parents=True)
+    score.parent.rename(folder / "seed0")
+    monkeypatch.setitem(MEASURES, "errors", Measure("error rate", lambda counts: 1 - accuracy(counts)))
+    results = collect(tmp_path / "exp", "corpus")
+    write_corpus_report(results, tmp_path / "out", {"tables": [], "model": ""}, None)
+    assert "| Error rate |" in (tmp_path / "out/report.md").read_text()
+    assert "errors,12.5000" in (tmp_path / "out/summary.csv").read_text()
+    assert metrics(["sad", "sad"], ["sad", "angry"], CLASSES)["errors"] == 0.5
 
 
 def test_metrics_refuse_what_cannot_be_scored():
@@ -197,7 +227,9 @@ def alter(path, old, new):
     [
         (lambda f: (f / "score.json").unlink(), "score.json: no such file"),
         (lambda f: (f / "score.json").write_text((f / "score.json").read_text()[:300]), "score.json: not a whole"),
-        (lambda f: alter(f / "score.json", '"uar"', '"aur"'), "score.json: not a whole"),
+        (lambda f: alter(f / "score.json", '"confusion"', '"confused"'), "score.json: not a whole"),
+        (lambda f: alter(f / "score.json", '"epoch"', '"epic"'), "score.json: not a whole"),
+        (lambda f: alter(f / "score.json", '"uar": 0.8', '"uar": 0.9'), "do not follow"),
         (lambda f: alter(f / "score.json", '"weighted_f1": 0.8', '"weighted_f1": 0.9'), "do not follow"),
         (lambda f: alter(f / "score.json", '"weighted_f1": 0.8', '"weighted_f1": NaN, "x": 0.8'), "do not follow"),
         (lambda f: (f / "predictions.tsv").unlink(), "predictions.tsv: no such file"),
@@ -212,6 +244,25 @@ def test_damaged_score_is_named(score, damage, message):
     assert str(score) in str(caught.value)
 
 
+def test_score_of_an_earlier_version_is_completed(score):
+    record = json.loads((score / "score.json").read_text())
+    for name in ("uar", "per_class", "dropped"):
+        del record[name]
+    del record["checkpoint"]["dev_weighted_f1"]
+    (score / "score.json").write_text(json.dumps(record))
+    read = read_score(score).record
+    assert read["uar"] == 7 / 8 and read["per_class"]["sad"]["recall"] == 1 / 2 and read["dropped"] == 0
+
+
+def test_dropped_utterances_are_recorded(tmp_path):
+    checkpoint = {"path": tmp_path / "best.pt", **CHECKPOINT}
+    write_score(tmp_path, "test", ["u"], ["s"], ["sad"], np.eye(4)[[3]], CLASSES, checkpoint, dropped=3)
+    assert read_score(tmp_path / "score_test").record["dropped"] == 3
+    alter(tmp_path / "score_test/score.json", '"dropped": 3', '"dropped": -3')
+    with pytest.raises(SerError, match="not a whole score file"):
+        read_score(tmp_path / "score_test")
+
+
 def test_score_moved_to_another_test_set_is_refused(score):
     shutil.move(score, score.parent / "score_test")
     with pytest.raises(SerError, match="says it scores test_snr10, but lies in score_test"):
@@ -222,6 +273,12 @@ def test_failed_rescoring_leaves_no_score(score):
     with pytest.raises(SerError):
         write_score(score.parent, "test_snr10", ["u"], ["s"], ["sad"], np.full((1, 4), np.nan), CLASSES, CHECKPOINT)
     assert not (score / "score.json").exists()
+
+
+def test_scores_are_read_without_scikit_learn(shell, score):
+    """Its import takes a second, which status and grid would pay for every time."""
+    shell(f"""python -c 'import sys; from ser.scoring.predictions import read_score; read_score("{score}")
+assert "sklearn" not in sys.modules'""")
 
 
 def test_score_is_json_for_anyone(score):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import json
 import os
 import re
 import shutil
@@ -23,11 +24,15 @@ from ser.base.errors import SerError
 from ser.data.labels import Labels
 from ser.features.packed import pack
 from ser.features.store import FeatureStore
-from ser.nets.resnet import AngularMargin, ResNet34
+from ser.nets.angular_margin import AngularMargin
+from ser.nets.resnet import ResNet34
 from ser.training.checkpoint import load_checkpoint, load_model, save_checkpoint, transfer
+from ser.training.classification import Classification
 from ser.training.device import set_up_device
 from ser.training.evaluation import log_posteriors
+from ser.training.history import read_history
 from ser.training.options import TrainOptions
+from ser.training.runs import FINISHED, Run, at_work
 from ser.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,8 +46,8 @@ def data(tmp_path_factory) -> tuple[Path, Path]:
 
 
 def trainer(data, out: Path, scheme: str = "n+se-cp", seed: int = 0, init: str | None = None, **changes) -> Trainer:
-    options = TrainOptions(**{**SMALL, **changes})
-    return Trainer([str(data[0])], str(data[1]), out, options, scheme, seed, CPU, init)
+    options = TrainOptions(**{**SMALL, "scheme": scheme, "seed": seed, "init": init or "random", **changes})
+    return Trainer(Run(str(out.parent), out.name, (str(data[0]),), str(data[1]), options=options), CPU)
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -58,7 +63,7 @@ def trained(data, tmp_path_factory) -> Path:
     """A run that was never interrupted."""
     out = tmp_path_factory.mktemp("exp") / "whole"
     torch.set_num_threads(1)
-    trainer(data, out).run()
+    trainer(data, out).train()
     return out
 
 
@@ -69,23 +74,24 @@ def test_learns_and_says_what_it_did(data, trained: Path, capsys) -> None:
     hypothesis = log_posteriors(model, dev).argmax(1)
     assert (hypothesis == labels.indices).mean() > 0.6
     config = yaml.safe_load((trained / "config.yaml").read_text())
-    assert config["scheme"] == "n+se-cp" and config["seed"] == 0 and config["classes"] == list(EMOTIONS)
-    assert config["precision"] == "fp32" and config["packages"]["torch"].startswith("2.")
-    assert config["git_revision"]
+    assert config["scheme"] == "n+se-cp" and config["seed"] == 0 and config["run"]["classes"] == list(EMOTIONS)
+    assert config["precision"] == "fp32" and config["run"]["packages"]["torch"].startswith("2.")
+    assert config["run"]["git_revision"]
     assert list((trained / "tensorboard").glob("events*"))
-    trainer(data, trained).run()
+    trainer(data, trained).train()
     assert "up to date" in capsys.readouterr().out
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(data, trained: Path, tmp_path: Path) -> None:
     for name, seed in (("again", 0), ("other", 1)):
-        trainer(data, tmp_path / name, seed=seed).run()
+        trainer(data, tmp_path / name, seed=seed).train()
         assert same(weights(tmp_path / name / "last.pt"), weights(trained / "last.pt")) is (seed == 0)
 
 
 def test_longer_training_continues_a_shorter_one(data, trained: Path, tmp_path: Path) -> None:
-    trainer(data, tmp_path, epochs=2).run()
-    trainer(data, tmp_path, epochs=6).run()
+    trainer(data, tmp_path, epochs=2).train()
+    (tmp_path / FINISHED).unlink()  # one that has finished is left as it is
+    trainer(data, tmp_path, epochs=6).train()
     for name in ("best.pt", "last.pt"):
         assert same(weights(tmp_path / name), weights(trained / name))
 
@@ -101,7 +107,7 @@ def test_killed_and_resumed_is_never_interrupted(data, tmp_path: Path) -> None:
                 "--scheme", "n+se-cp", "--config", str(config), "--device", "cpu", "--out", str(out)]
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    trainer(data, whole, epochs=5).run()
+    trainer(data, whole, epochs=5).train()
     for epochs_before_kill, delay in ((1, 0.0), (3, 0.2)):
         with subprocess.Popen(command(killed), env=environment, stdout=subprocess.PIPE, text=True) as process:
             for line in process.stdout:
@@ -124,32 +130,32 @@ def test_stopped_within_an_epoch_is_never_interrupted(data, trained, tmp_path, m
     if packed:
         pack([data[0]], tmp_path / "packed", "float32")
         data = (tmp_path / "packed", data[1])
-    step, steps = Trainer._step, itertools.count(1)
+    step, steps = Classification.step, itertools.count(1)
 
-    def stopping(self, plan, rate):
+    def stopping(self, plan, rate_factor):
         if next(steps) in (2, 7):
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, plan, rate)
+        return step(self, plan, rate_factor)
 
-    monkeypatch.setattr(Trainer, "_step", stopping)
+    monkeypatch.setattr(Classification, "step", stopping)
     for where in ("in epoch 1, after 2 of 4 batches", "in epoch 2, after 3 of 4 batches"):
         with pytest.raises(SystemExit) as stopped:
-            trainer(data, tmp_path / "run").run()
+            trainer(data, tmp_path / "run").train()
         assert stopped.value.code == 128 + signal.SIGTERM
         assert where in capsys.readouterr().out
-    trainer(data, tmp_path / "run").run()
+    trainer(data, tmp_path / "run").train()
     assert "resuming after epoch 1 and 3 batches" in capsys.readouterr().out
     for name in ("best.pt", "last.pt"):
         assert same(weights(tmp_path / "run" / name), weights(trained / name))
 
 
 def test_patience_and_no_epoch_at_all(data, tmp_path: Path, capsys) -> None:
-    trainer(data, tmp_path / "patient", epochs=9, patience=2, learning_rate=1e-12).run()
+    trainer(data, tmp_path / "patient", epochs=9, patience=2, learning_rate=1e-12).train()
     assert load_checkpoint(tmp_path / "patient" / "last.pt")["epoch"] == 3
     assert "no better epoch in 2" in capsys.readouterr().out
-    trainer(data, tmp_path / "none", epochs=0).run()
+    trainer(data, tmp_path / "none", epochs=0).train()
     assert load_checkpoint(tmp_path / "none" / "best.pt")["epoch"] == 0
-    trainer(data, tmp_path / "none", epochs=0).run()
+    trainer(data, tmp_path / "none", epochs=0).train()
     assert "up to date" in capsys.readouterr().out
 
 
@@ -157,10 +163,10 @@ def test_speakers_are_classes_too(data, tmp_path: Path, capsys) -> None:
     """With what speaker recipes set: angular margin, chunks of random length, a schedule, the loss on dev."""
     options = TrainOptions(**{
         **SMALL, "epochs": 3, "loss": "aam", "min_crop": 15, "short_utt": "repeat", "schedule": "cosine",
-        "warmup_epochs": 0.5, "select": "loss", "window": 32, "batch_size": 8,
+        "warmup_epochs": 0.5, "select": "loss", "window": 32, "batch_size": 8, "labels": "utt2spk",
     })  # fmt: skip
     pack([data[0]], tmp_path / "packed", "float16")
-    Trainer([str(tmp_path / "packed")], str(data[0]), tmp_path / "run", options, "none", 0, CPU, table="utt2spk").run()
+    Trainer(Run(str(tmp_path), "run", (str(tmp_path / "packed"),), str(data[0]), options=options), CPU).train()
     losses = [float(loss) for loss in re.findall(r"dev loss (\S+),", capsys.readouterr().out)]
     model, checkpoint = load_model(tmp_path / "run" / "best.pt", CPU)
     assert checkpoint["classes"] == ["s10", "s11", "s12", "s13"]
@@ -173,8 +179,8 @@ def test_speakers_are_classes_too(data, tmp_path: Path, capsys) -> None:
 
 def test_learning_rates() -> None:
     def rates(**changes) -> list[float]:
-        options = TrainOptions(**{**SMALL, "learning_rate": 1.0, "epochs": 10, **changes})
-        return [options.rate(epoch) for epoch in (0.5, 1, 2, 6, 10)]
+        options = TrainOptions(**{**SMALL, "epochs": 10, **changes})
+        return [options.rate_factor(epoch) for epoch in (0.5, 1, 2, 6, 10)]
 
     assert rates() == [1, 1, 1, 1, 1]
     assert rates(warmup_epochs=2) == [0.25, 0.5, 1, 1, 1]
@@ -198,15 +204,71 @@ def test_angular_margin_is_the_formula() -> None:
     assert layer(x, labels).detach().numpy() == pytest.approx(10 * expected, abs=1e-4)
 
 
-def test_other_options_train_again(data, trained: Path, tmp_path: Path, capsys) -> None:
-    trainer(data, tmp_path, epochs=1).run()
-    score = tmp_path / "score_test" / "score.json"
-    score.parent.mkdir()
-    score.write_text("{}")
-    trainer(data, tmp_path, epochs=1, learning_rate=0.01).run()
-    assert "other data or options" in capsys.readouterr().out
-    assert not score.exists()  # it was the other training's
-    assert load_checkpoint(tmp_path / "last.pt")["optimiser"]["param_groups"][0]["lr"] == 0.01
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("changes", [{"learning_rate": 0.01}, {"scheme": "none"}, {"epochs": 9}])
+def test_other_options_never_touch_a_finished_training(data, trained: Path, changes: dict) -> None:
+    before = contents(trained)
+    (option, value), = changes.items()
+    with pytest.raises(SerError, match=rf"finished training with other options \({option}: \S+ -> {value}\).*--tag"):
+        trainer(data, trained, **changes).train()
+    assert contents(trained) == before
+
+
+def test_other_data_move_the_old_training_aside_whole(data, tmp_path: Path, capsys) -> None:
+    trainer(data, tmp_path / "run", epochs=1).train()
+    (tmp_path / "run" / "score_test").mkdir()
+    (tmp_path / "run" / "score_test" / "score.json").write_text("{}")
+    before = contents(tmp_path / "run")
+    other = make_data(tmp_path / "train", 64, 7)
+    trainer((other, data[1]), tmp_path / "run", epochs=1).train()
+    assert "its data have changed" in capsys.readouterr().out
+    assert contents(tmp_path / "run.replaced1") == before
+    assert not (tmp_path / "run" / "score_test").exists()
+    assert not same(weights(tmp_path / "run" / "last.pt"), weights(tmp_path / "run.replaced1" / "last.pt"))
+
+
+def test_config_of_a_run_makes_the_same_run(data, trained: Path, tmp_path: Path, shell) -> None:
+    program = f"OMP_NUM_THREADS=1 {ROOT}/pyscripts/train.py --device cpu --config {trained}/config.yaml"
+    assert "is up to date" in shell(program).stdout
+    shell(f"{program} --out {tmp_path}/again")
+    assert same(weights(tmp_path / "again" / "last.pt"), weights(trained / "last.pt"))
+
+
+def test_options_of_next_year_leave_finished_runs_finished(data, trained: Path, capsys) -> None:
+    """A run's config.yaml that lacks an option of today, as those of before that option do, and has one of no more."""
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    text = (trained / "config.yaml").read_text()
+    del config["clip"]
+    config["stretch"] = 0.5
+    (trained / "config.yaml").write_text(yaml.safe_dump(config))
+    trainer(data, trained).train()
+    (trained / "config.yaml").write_text(text)
+    assert "up to date" in capsys.readouterr().out
+
+
+def test_history_has_a_line_an_epoch_though_interrupted(data, trained: Path, tmp_path: Path) -> None:
+    history = read_history(trained)
+    assert [record["epoch"] for record in history] == [1, 2, 3, 4, 5, 6]
+    best = load_checkpoint(trained / "best.pt")
+    assert max(record["dev_weighted_f1"] for record in history) == best["dev_weighted_f1"]
+    assert history[0]["batches"] == {"none": 1, "n-cp": 1, "se-cp": 2, "alone": history[0]["batches"]["alone"]} or (
+        sum(history[0]["batches"][kind] for kind in ("n-cp", "se-cp")) == 3)
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "run" / "history.jsonl").open("a").write(json.dumps(history[-1] | {"epoch": 7}) + '\n{"epoch": 8, "lo')
+    (tmp_path / "run" / FINISHED).unlink()
+    trainer(data, tmp_path / "run").train()
+    assert read_history(tmp_path / "run") == history
+
+
+def test_two_processes_never_train_in_one_folder(data, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("ser.base.lock.PATIENCE_SECONDS", 0.2)
+    refusal = rf"is being trained by process {os.getpid()}"
+    with at_work(tmp_path, "is being trained"), pytest.raises(SerError, match=refusal):
+        trainer(data, tmp_path).train()
+    trainer(data, tmp_path, epochs=1).train()
 
 
 @pytest.mark.parametrize("name", ["last.pt", "best.pt"])
@@ -215,7 +277,7 @@ def test_truncated_checkpoint_is_named(data, trained: Path, tmp_path: Path, name
         content = (trained / file).read_bytes()
         (tmp_path / file).write_bytes(content[:5000] if file == name else content)
     with pytest.raises(SerError, match=rf"{name}: truncated, damaged or not a checkpoint.*delete .* and train again"):
-        trainer(data, tmp_path, epochs=7).run()
+        trainer(data, tmp_path, epochs=7).train()
     if name == "best.pt":
         with pytest.raises(SerError, match="truncated"):
             load_model(tmp_path / name, CPU)
@@ -239,7 +301,7 @@ def test_the_same_features_made_again_train_nothing_again(data, trained: Path, t
         index.write_text(index.read_text().replace(str(data[0].parent), str(tmp_path)))
     shutil.copytree(trained, tmp_path / "run")
     before = (tmp_path / "run" / "best.pt").stat().st_mtime_ns
-    trainer(copies, tmp_path / "run").run()
+    trainer(copies, tmp_path / "run").train()
     printed = capsys.readouterr().out
     assert "resuming after epoch 6" in printed and "epoch 1/" not in printed
     assert (tmp_path / "run" / "best.pt").stat().st_mtime_ns == before
@@ -258,7 +320,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, monkeypatch) -> 
 def test_a_class_absent_from_train(data, tmp_path: Path) -> None:
     three = make_data(tmp_path / "train", 24, 3, EMOTIONS[:3])
     with pytest.raises(SerError, match="dev/utt2emo: sad is absent from the training data"):
-        trainer((three, data[1]), tmp_path / "out").run()
+        trainer((three, data[1]), tmp_path / "out").train()
     assert not (tmp_path / "out" / "best.pt").exists()
 
 
@@ -267,7 +329,7 @@ def test_an_utterance_without_label(data, tmp_path: Path) -> None:
     lines = (train / "utt2emo").read_text().splitlines()
     (train / "utt2emo").write_text("\n".join(lines[1:]) + "\n")
     with pytest.raises(SerError, match=f"no label for {lines[0].split()[0]}"):
-        trainer((train, data[1]), tmp_path / "out").run()
+        trainer((train, data[1]), tmp_path / "out").train()
 
 
 def test_transfer_takes_all_weights_but_the_last_layers(data, trained: Path) -> None:
@@ -284,7 +346,7 @@ def test_transfer_takes_all_weights_but_the_last_layers(data, trained: Path) -> 
 
 
 def test_transfer_trains_every_layer(data, trained: Path, tmp_path: Path) -> None:
-    trainer(data, tmp_path, init=str(trained), epochs=1).run()
+    trainer(data, tmp_path, init=str(trained), epochs=1).train()
     donor, tuned = weights(trained / "best.pt"), weights(tmp_path / "last.pt")
     assert all(not torch.equal(donor[name], tuned[name]) for name in donor if name.endswith("weight"))
 

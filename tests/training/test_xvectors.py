@@ -18,9 +18,10 @@ from tiny_data import make_data
 
 from ser.base.errors import SerError
 from ser.base.kaldi_tables import read_table, write_table
-from ser.data import datadir
+from ser.data import datadir, rearrange
 from ser.data.arks import ArkWriter, read_arks
-from ser.features.store import front_end
+from ser.features.directories import front_end
+from ser.features.store import FeatureStore
 from ser.nets.resnet import ResNet34
 from ser.training import evaluation
 from ser.training.checkpoint import load_model, save_checkpoint
@@ -86,7 +87,7 @@ def extract(monkeypatch, place: Path, verb: str, *arguments: object, out: str = 
 def extract_all(monkeypatch, place: Path, jobs: int, out: str = "xvectors") -> None:
     """As the shell script does."""
     extract(monkeypatch, place, "check", out=out)
-    datadir.split(place / "test_voiced", jobs)
+    rearrange.split(place / "test_voiced", jobs)
     for job in range(1, jobs + 1):
         extract(monkeypatch, place, "job", "--nj", jobs, "--job", job, out=out)
     extract(monkeypatch, place, "collect", "--nj", jobs, "--max-drop", 0.1, out=out)
@@ -94,7 +95,7 @@ def extract_all(monkeypatch, place: Path, jobs: int, out: str = "xvectors") -> N
 
 def test_vectors_are_those_of_each_utterance_alone(template: Path, monkeypatch) -> None:
     """Where a stream is read in several pieces, too, and of utterances shorter than the network's strides."""
-    monkeypatch.setitem(evaluation._FRAMES, "cpu", 50)
+    monkeypatch.setitem(FeatureStore.BATCH_ROWS, "cpu", 50)
     model, _ = load_model(template / "seed0" / "best.pt", torch.device("cpu"))
     random = np.random.default_rng(0)
     lengths = [1, 2, 9, 400, 30, 700, 7, 3, 12]

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Deal the 91 actors of CREMA-D into train, dev and test: the rule behind ../conf/split.txt, which it prints.
 
-Men and women are dealt apart, 27 + 24 to train, 4 + 4 to dev and 17 + 15 to test, from the youngest to the oldest:
-the next actor goes to the set that is furthest behind its share, so the sets have the same ages too. No chance is
-involved. The table of actors is the corpus's own VideoDemographics.csv.
+Men and women are dealt separately, 27 + 24 to train, 4 + 4 to dev and 17 + 15 to test, from the youngest to the
+oldest. The next actor goes to the set that is furthest behind its share, so the sets have similar ages. Nothing is
+random. The table of actors is the corpus's own VideoDemographics.csv.
 """
 
 from __future__ import annotations

@@ -21,8 +21,9 @@ from pathlib import Path
 from ser.base.download import download
 from ser.base.errors import SerError, run_main
 from ser.base.progress import progress
+from ser.base.words import some
 from ser.data import corpus
-from ser.data.corpus import Recording
+from ser.data.corpus import EmotionRecording
 
 SPLIT = Path(__file__).resolve().parent.parent / "conf" / "split.txt"
 REPOSITORY = "https://github.com/CheyneyComputerScience/CREMA-D"
@@ -72,7 +73,7 @@ def fetch(folder: Path, jobs: int, archive_url: str = ARCHIVE_URL, media_url: st
 
 
 def _unpack(archive: Path, tree: Path) -> dict[str, tuple[str, int]]:
-    """Unpack AudioWAV and the tables; SHA-256 and size of the recordings that are pointers, by file name."""
+    """Unpack AudioWAV and the tables; return SHA-256 and size of the recordings that are pointers, by file name."""
     pointers: dict[str, tuple[str, int]] = {}
     (tree / "AudioWAV").mkdir(parents=True, exist_ok=True)
     try:
@@ -93,11 +94,11 @@ def _unpack(archive: Path, tree: Path) -> dict[str, tuple[str, int]]:
     return pointers
 
 
-def find(folder: Path, allow_partial: bool) -> list[Recording]:
-    """The recordings of the four classes; says what is left out.
+def find(folder: Path, allow_partial: bool) -> list[EmotionRecording]:
+    """Return the recordings of the four classes, and print what is left out.
 
     Raises:
-        SerError: no recordings, or (unless `allow_partial`) a class of the four is incomplete.
+        SerError: there are no recordings, or (unless `allow_partial`) one of the four classes is incomplete.
     """
     corpus.require_folder(folder, "AudioWAV/*.wav", REMEDY)
     recordings, found, other = [], Counter(), []
@@ -106,14 +107,14 @@ def find(folder: Path, allow_partial: bool) -> list[Recording]:
             actor, emotion = match.groups()
             found[emotion] += 1
             if emotion in CLASSES:
-                recordings.append(Recording(path.stem, actor, CLASSES[emotion], path))
+                recordings.append(EmotionRecording(path.stem, actor, CLASSES[emotion], path))
         else:
             other.append(path.name)
     if other:
-        corpus.warn(f"{folder}: {len(other)} files are not named as CREMA-D's and are ignored: {corpus.some(other)}")
+        corpus.warn(f"{folder}: {len(other)} files are not named as CREMA-D's and are ignored: {some(other)}")
     if missing := _missing(folder):
         corpus.warn(f"{folder}: SentenceFilenames.csv lists {len(missing)} recordings that are not here: "
-                    f"{corpus.some(missing)}")
+                    f"{some(missing)}")
     corpus.check_counts(str(folder), found, {code: COUNTS[code] for code in CLASSES}, allow_partial)
     print("left out: " + ", ".join(f"{code} {found[code]}" for code in sorted(COUNTS.keys() - CLASSES.keys())))
     if any(recording.utterance == SPEECHLESS for recording in recordings):
@@ -122,7 +123,7 @@ def find(folder: Path, allow_partial: bool) -> list[Recording]:
 
 
 def _missing(folder: Path) -> list[str]:
-    """Recordings that the corpus's own table names and AudioWAV lacks."""
+    """Return the recordings that the corpus's own table names and AudioWAV lacks."""
     table = folder / "SentenceFilenames.csv"
     if not table.is_file():
         return []

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ser.base.errors import SerError, run_main
 from ser.data import corpus
-from ser.data.corpus import Recording
+from ser.data.corpus import EmotionRecording
 
 FOLDS = Path(__file__).resolve().parent.parent / "conf" / "folds.txt"
 CLASSES = {"ang": "angry", "hap": "happy", "neu": "neutral", "sad": "sad"}
@@ -24,10 +24,10 @@ REMEDY = "name the folder that holds Session1 … Session5 (often called IEMOCAP
 
 
 def read_evaluation(path: Path) -> list[tuple[str, str]]:
-    """Turn and label of each turn in one dialog's file; the lines of single annotators are skipped.
+    """Read the name and label of each turn in one dialog's file, skipping the lines of single annotators.
 
     Raises:
-        SerError: a line that begins like a turn's is none.
+        SerError: a line that begins like that of a turn has another form.
     """
     turns = []
     for number, line in enumerate(path.read_bytes().decode("utf-8-sig", errors="replace").splitlines(), 1):
@@ -42,12 +42,12 @@ def read_evaluation(path: Path) -> list[tuple[str, str]]:
     return turns
 
 
-def find(folder: Path, merge_excited: bool, allow_partial: bool) -> list[Recording]:
-    """The turns of the classes used; says what is left out.
+def find(folder: Path, merge_excited: bool, allow_partial: bool) -> list[EmotionRecording]:
+    """Return the turns of the classes used, and print what is left out.
 
     Raises:
-        SerError: no sessions, a malformed file, a turn labelled twice, or (unless `allow_partial`) counts that are
-            not the full release's.
+        SerError: there are no sessions, a file is malformed, a turn is labelled twice, or (unless `allow_partial`)
+            the counts are not those of the full release.
     """
     corpus.require_folder(folder, "Session*/dialog/EmoEvaluation/*.txt", REMEDY)
     classes = CLASSES | ({"exc": "happy"} if merge_excited else {})
@@ -64,7 +64,7 @@ def find(folder: Path, merge_excited: bool, allow_partial: bool) -> list[Recordi
                 match = TURN.fullmatch(turn)
                 speaker = match[1] + match[2]
                 wav = path.parents[2] / "sentences" / "wav" / path.stem / f"{turn}.wav"
-                recordings.append(Recording(f"{speaker}-{turn}", speaker, classes[label], wav))
+                recordings.append(EmotionRecording(f"{speaker}-{turn}", speaker, classes[label], wav))
     if absent := [n for n in range(1, 6) if not (folder / f"Session{n}").is_dir()]:
         corpus.warn(f"{folder}: has no " + ", ".join(f"Session{n}" for n in absent))
     corpus.check_counts(str(folder), found, COUNTS, allow_partial)

@@ -9,21 +9,19 @@ speakers of train) and <data-dir>/test (other speakers) with `trials`, drawn her
 from __future__ import annotations
 
 import argparse
-import gzip
 import os
 import re
 import shutil
-import tarfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from ser.base.archive import unpack
 from ser.base.download import download
 from ser.base.errors import SerError, run_main
-from ser.base.progress import progress
+from ser.base.words import some
 from ser.data import corpus
 from ser.data import speaker_corpus as speakers
-from ser.data.speaker_corpus import Recording
+from ser.data.speaker_corpus import SpeakerRecording
 
 URL = "https://www.openslr.org/resources/12"
 SUBSETS = {  # MD5 of the archive, and its recordings
@@ -42,11 +40,11 @@ REMEDY = "name the folder that holds train-clean-100 and its like, or a new fold
 def fetch(folder: Path, subsets: Sequence[str], url: str) -> None:
     """Make `folder` with these subsets from their archives; it appears when all are there.
 
-    What a killed run had fetched or unpacked is used.
+    A killed run's downloads and unpacked subsets are used.
     """
     unknown = [subset for subset in subsets if subset not in SUBSETS]
     if unknown:
-        raise SerError(f"{corpus.some(unknown)}: no such part of LibriSpeech; there are {', '.join(SUBSETS)}")
+        raise SerError(f"{some(unknown)}: no such part of LibriSpeech; there are {', '.join(SUBSETS)}")
     partial = folder.with_name(folder.name + ".partial")
     print(f"{folder} does not exist: fetching {' and '.join(subsets)} of LibriSpeech (CC BY 4.0) into {partial}")
     for subset in subsets:
@@ -60,12 +58,7 @@ def fetch(folder: Path, subsets: Sequence[str], url: str) -> None:
             raise SerError(f"{error}; or give the unpacked corpus with --corpus-dir") from None
         unpacking = partial / f"{subset}.unpacking"
         shutil.rmtree(unpacking, ignore_errors=True)
-        try:
-            with tarfile.open(archive, "r|gz") as members:
-                for member in progress(members, number, f"unpacking {subset}", unit="file"):
-                    members.extract(member, unpacking, filter="data")
-        except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise SerError(f"{archive}: not a usable archive ({error}); remove it and run again") from None
+        unpack(archive, unpacking, number)
         whole.parent.mkdir(exist_ok=True)
         (unpacking / "LibriSpeech" / subset).rename(whole)
         shutil.rmtree(unpacking)
@@ -74,13 +67,13 @@ def fetch(folder: Path, subsets: Sequence[str], url: str) -> None:
     shutil.rmtree(partial)
 
 
-def find(folder: Path, subsets: Sequence[str]) -> list[Recording]:
-    """The recordings of these subsets; says how much of each is there.
+def find(folder: Path, subsets: Sequence[str]) -> list[SpeakerRecording]:
+    """Return the recordings of these subsets, and print how much of each is there.
 
     Raises:
-        SerError: a subset is not there or empty, or a recording is in another speaker's folder.
+        SerError: a subset is missing or empty, or a recording is in another speaker's folder.
     """
-    found: list[Recording] = []
+    found: list[SpeakerRecording] = []
     other: list[str] = []
     for subset in subsets:
         corpus.require_folder(folder, f"{subset}/*", REMEDY)
@@ -106,7 +99,7 @@ def find(folder: Path, subsets: Sequence[str]) -> list[Recording]:
               f"{len({recording.speaker for recording in found[before:]})} speakers")
     if other:
         corpus.warn(f"{folder}: {len(other)} files are not named as LibriSpeech's and are ignored: "
-                    f"{corpus.some(other)}")
+                    f"{some(other)}")
     return found
 
 
@@ -127,7 +120,7 @@ def main() -> None:
     if not of_train or not of_test:
         raise SerError("--train-subsets and --test-subsets cannot be empty")
     if both := set(of_train) & set(of_test):
-        raise SerError(f"{corpus.some(sorted(both))}: both in --train-subsets and in --test-subsets; choose")
+        raise SerError(f"{some(sorted(both))}: both in --train-subsets and in --test-subsets; choose")
     folder = args.corpus_dir.absolute()
     if not folder.exists():
         fetch(folder, [*of_train, *of_test], args.url)

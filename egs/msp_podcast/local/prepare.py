@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ser.base.errors import SerError, run_main
+from ser.base.words import some
 from ser.data import corpus
-from ser.data.corpus import Recording
+from ser.data.corpus import EmotionRecording
 
 TABLES = ("Labels/labels_consensus.csv", "Labels/labels_concensus.csv")
 AUDIO_FOLDERS = ("Audios", "Audio")
@@ -40,10 +41,10 @@ class Segment:
 
 
 def read_segments(folder: Path) -> list[Segment]:
-    """All labelled segments of a release.
+    """Read all labelled segments of a release.
 
     Raises:
-        SerError: no label table, a malformed row, or a segment twice or without speaker or split.
+        SerError: there is no label table, a row is malformed, or a segment occurs twice or has no speaker or split.
     """
     table = next((folder / name for name in TABLES if (folder / name).is_file()), None)
     if table is None:
@@ -54,7 +55,7 @@ def read_segments(folder: Path) -> list[Segment]:
             reader = csv.DictReader(file, strict=True, skipinitialspace=True)
             columns = {name.strip(): name for name in reader.fieldnames or ()}
             if lacking := {"FileName", "EmoClass"} - columns.keys():
-                raise SerError(f"{table}:1: has no column {corpus.some(sorted(lacking))}; is this the label table?")
+                raise SerError(f"{table}:1: has no column {some(sorted(lacking))}; is this the label table?")
             speakers = None if "SpkrID" in columns else _read_pairs(folder / "Speaker_ids.txt")
             splits = None if "Split_Set" in columns else _read_pairs(folder / "Partitions.txt")
             for row in reader:
@@ -79,7 +80,7 @@ def read_segments(folder: Path) -> list[Segment]:
 
 
 def _read_pairs(path: Path) -> dict[str, str]:
-    """Lines `value; file.wav` or `file.wav; value` of the older layout; those without a WAV file are other tables."""
+    """Read lines `value; file.wav` or `file.wav; value` of the older layout, skipping lines without a WAV file."""
     if not path.is_file():
         raise SerError(f"{path}: no such file, and the label table has no column in its place; {REMEDY}")
     pairs: dict[str, str] = {}
@@ -97,22 +98,22 @@ def _read_pairs(path: Path) -> dict[str, str]:
 
 
 def speaker_id(segment: Segment) -> str:
-    """A release's speaker number, padded; an unknown speaker is one of its own in each segment."""
+    """Return a padded speaker number; the unknown speaker of a segment counts as one who speaks in no other."""
     if segment.speaker.casefold() in UNKNOWN:
         return f"Unknown-{Path(segment.name).stem}"
     return f"Spk{segment.speaker:0>5}" if segment.speaker.isdigit() else re.sub(r"[^\w.-]", "_", segment.speaker)
 
 
-def select(folder: Path, segments: list[Segment]) -> dict[str, list[Recording]]:
-    """Recordings of the five classes by split; says what is left out.
+def select(folder: Path, segments: list[Segment]) -> dict[str, list[EmotionRecording]]:
+    """Return the recordings of the five classes by split, and print what is left out.
 
     Raises:
-        SerError: no audio folder, or a speaker in two splits.
+        SerError: there is no audio folder, or a speaker is in two splits.
     """
     audio = next((folder / name for name in AUDIO_FOLDERS if (folder / name).is_dir()), None)
     if audio is None:
         raise SerError(f"{folder}: has no folder {AUDIO_FOLDERS[0]}; {REMEDY}")
-    sets: dict[str, list[Recording]] = {"train": [], "dev": [], "test": []}
+    sets: dict[str, list[EmotionRecording]] = {"train": [], "dev": [], "test": []}
     splits_of, strangers = defaultdict(set), defaultdict(set)
     other_splits, other_labels = Counter(), Counter()
     for segment in segments:
@@ -128,22 +129,22 @@ def select(folder: Path, segments: list[Segment]) -> dict[str, list[Recording]]:
             if unknown:
                 strangers[stem.split("_")[1] if "_" in stem else stem].add(split)
             utterance = speaker if unknown else f"{speaker}-{stem}"
-            sets[split].append(Recording(utterance, speaker, CLASSES[segment.label], audio / segment.name))
+            sets[split].append(EmotionRecording(utterance, speaker, CLASSES[segment.label], audio / segment.name))
     for what, counts in (("splits not used", other_splits), ("classes not used", other_labels)):
         print(f"{what}: " + (", ".join(f"{name} {counts[name]}" for name in sorted(counts)) or "none"))
     if crossing := sorted(speaker for speaker, splits in splits_of.items() if len(splits) > 1):
-        raise SerError(f"{folder}: speakers in more than one split: {corpus.some(crossing)}; "
+        raise SerError(f"{folder}: speakers in more than one split: {some(crossing)}; "
                        "scores would not be speaker-independent: give them one split in the label table")
     nameless = sum(speaker.startswith("Unknown-") for speaker in splits_of)
     print(f"speakers: {len(splits_of) - nameless} known; each of {nameless} utterances of unknown ones is its own")
     if shared := sorted(podcast for podcast, splits in strangers.items() if len(splits) > 1):
-        corpus.warn(f"{folder}: unknown speakers of podcast {corpus.some(shared)} are in more than one split "
+        corpus.warn(f"{folder}: unknown speakers of podcast {some(shared)} are in more than one split "
                     "and may be the same people")
     return sets
 
 
-def report_release(folder: Path, segments: list[Segment], sets: dict[str, list[Recording]]) -> None:
-    """Say which release this looks like, and warn where it is not the one of the paper."""
+def report_release(folder: Path, segments: list[Segment], sets: dict[str, list[EmotionRecording]]) -> None:
+    """Print which release this looks like, and warn if it is not the one of the paper."""
     ours = {name: (len(recordings), len({r.speaker for r in recordings if not r.speaker.startswith("Unknown-")}))
             for name, recordings in sets.items()}
     total = Counter(SPLITS.get(segment.split.casefold(), "") for segment in segments)

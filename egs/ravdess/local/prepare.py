@@ -18,8 +18,9 @@ from pathlib import Path
 from ser.base.download import download
 from ser.base.errors import SerError, run_main
 from ser.base.progress import progress
+from ser.base.words import some
 from ser.data import corpus
-from ser.data.corpus import Recording
+from ser.data.corpus import EmotionRecording
 
 FOLDS = Path(__file__).resolve().parent.parent / "conf" / "folds.txt"
 URL = "https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip?download=1"
@@ -34,7 +35,7 @@ REMEDY = "name the folder that holds Actor_01 … Actor_24, or a new folder to h
 
 
 def official_files() -> list[str]:
-    """The 1440 files of the speech archive, 60 per actor; neutral has no strong intensity."""
+    """Return the names of the 1440 files of the speech archive, 60 per actor; neutral has no strong intensity."""
     return [
         f"Actor_{actor:02d}/03-01-{emotion}-{intensity}-{statement}-{repetition}-{actor:02d}.wav"
         for actor, emotion, intensity, statement, repetition in itertools.product(
@@ -45,7 +46,7 @@ def official_files() -> list[str]:
 
 
 def fetch(folder: Path, url: str = URL, size: int = SIZE, md5: str = MD5) -> None:
-    """Make `folder` from the public archive; what a killed run had fetched is used, and nothing half-made is there."""
+    """Make `folder` from the public archive; it appears when it is complete. A killed run's download is continued."""
     partial = folder.with_name(folder.name + ".partial")
     archive = partial / "Audio_Speech_Actors_01-24.zip"
     print(f"{folder} does not exist: fetching RAVDESS speech (CC BY-NC-SA 4.0) into {partial}")
@@ -63,16 +64,17 @@ def fetch(folder: Path, url: str = URL, size: int = SIZE, md5: str = MD5) -> Non
     except zipfile.BadZipFile as error:
         raise SerError(f"{archive}: not a usable archive ({error}); remove it and run again") from None
     if missing := [name for name in official_files() if not (tree / name).is_file()]:
-        raise SerError(f"{archive}: lacks {len(missing)} of the 1440 recordings: {corpus.some(missing)}")
+        raise SerError(f"{archive}: lacks {len(missing)} of the 1440 recordings: {some(missing)}")
     tree.rename(folder)
     shutil.rmtree(partial)
 
 
-def find(folder: Path, calm: str, allow_partial: bool) -> list[Recording]:
-    """The recordings of the classes used; says what is left out and what the official archive has beyond this folder.
+def find(folder: Path, calm: str, allow_partial: bool) -> list[EmotionRecording]:
+    """Return the recordings of the classes used; print what is left out and which official files are missing.
 
     Raises:
-        SerError: no recordings, one in another actor's folder, or (unless `allow_partial`) a class is incomplete.
+        SerError: there are no recordings, one is in another actor's folder, or (unless `allow_partial`) a class is
+            incomplete.
     """
     corpus.require_folder(folder, "Actor_*/*.wav", REMEDY)
     classes = CLASSES | ({"calm": "neutral"} if calm == "neutral" else {})
@@ -86,14 +88,14 @@ def find(folder: Path, calm: str, allow_partial: bool) -> list[Recording]:
             official.remove(name)
             if emotion in classes:
                 speaker = path.parent.name.replace("_", "")
-                recordings.append(Recording(f"{speaker}-{path.stem}", speaker, classes[emotion], path))
+                recordings.append(EmotionRecording(f"{speaker}-{path.stem}", speaker, classes[emotion], path))
         elif (match := re.fullmatch(r"03-01-.*-(\d\d)\.wav", path.name)) and match[1] != path.parent.name[-2:]:
             raise SerError(f"{path}: a recording of actor {match[1]} in another's folder; move it to Actor_{match[1]}")
         else:
             other.append(name)
     if other:
         corpus.warn(f"{folder}: {len(other)} files are no RAVDESS speech (song? a copy?) and are ignored: "
-                    f"{corpus.some(other)}")
+                    f"{some(other)}")
     if missing := sorted(official):
         lacking = Counter(EMOTIONS[name.split("-")[2]] for name in missing)
         corpus.warn(f"{folder}: {len(missing)} of the 1440 official recordings are not here: "

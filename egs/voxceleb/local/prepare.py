@@ -21,9 +21,10 @@ import telephone
 
 from ser.base.errors import SerError, run_main
 from ser.base.progress import progress
+from ser.base.words import some
 from ser.data import corpus
 from ser.data import speaker_corpus as speakers
-from ser.data.speaker_corpus import Recording, Trial
+from ser.data.speaker_corpus import SpeakerRecording, Trial
 
 SPEAKER = re.compile(r"id\d{5}")
 TEST_PART = re.compile(r"(^|_)test(_|$)")  # vox1/test/wav, vox1_test_wav
@@ -37,7 +38,7 @@ REMEDY = "name the folder that holds vox1 and vox2, with folders wav (or aac) of
 
 @dataclass
 class Tree:
-    """A folder of speakers' folders; `is_test`: it is the published test part, whose speakers are not trained on."""
+    """A folder of speakers' folders; `is_test` marks the published test part, whose speakers are not trained on."""
 
     path: Path
     is_test: bool
@@ -45,15 +46,15 @@ class Tree:
 
 @dataclass
 class Found:
-    """What a speaker's folder holds."""
+    """The contents of a speaker's folder."""
 
-    recordings: list[Recording] = field(default_factory=list)
+    recordings: list[SpeakerRecording] = field(default_factory=list)
     other: list[str] = field(default_factory=list)  # files that are no recordings
     doubled: int = 0  # recordings that are there as wav and as m4a
 
 
 def find_trees(folder: Path) -> list[Tree]:
-    """All trees below `folder`, sorted; one that is reached over two paths counts once.
+    """Return all trees below `folder`, sorted; one that is reached over two paths counts once.
 
     Raises:
         SerError: there is none.
@@ -81,15 +82,15 @@ def find_trees(folder: Path) -> list[Tree]:
     return sorted(trees.values(), key=lambda tree: tree.path)
 
 
-def scan(trees: Sequence[Tree], jobs: int) -> dict[str, list[Recording]]:
-    """The recordings of each tree, by the tree's path, without opening any.
+def scan(trees: Sequence[Tree], jobs: int) -> dict[str, list[SpeakerRecording]]:
+    """List the recordings of each tree, by the tree's path, without opening any.
 
     Raises:
         SerError: a recording is in two trees.
     """
     folders = [(tree, entry.path, entry.name) for tree in trees for entry in os.scandir(tree.path)
                if SPEAKER.fullmatch(entry.name) and entry.is_dir()]
-    found: dict[str, list[Recording]] = {str(tree.path): [] for tree in trees}
+    found: dict[str, list[SpeakerRecording]] = {str(tree.path): [] for tree in trees}
     other: list[str] = []
     doubled = 0
     with ThreadPoolExecutor(max(1, jobs)) as pool:  # on a network file system the time goes into waiting
@@ -100,7 +101,7 @@ def scan(trees: Sequence[Tree], jobs: int) -> dict[str, list[Recording]]:
             doubled += look.doubled
     if other:
         corpus.warn(f"{len(other)} files are no recordings <video>/<number>.wav or .m4a and are ignored: "
-                    f"{corpus.some(other)}")
+                    f"{some(other)}")
     if doubled:
         print(f"{doubled} recordings are there as .wav and as .m4a; the .wav is used")
     speakers.require_unique((recording for tree in found.values() for recording in tree),
@@ -109,7 +110,7 @@ def scan(trees: Sequence[Tree], jobs: int) -> dict[str, list[Recording]]:
 
 
 def scan_speaker(folder: str, speaker: str) -> Found:
-    """The recordings of one speaker, sorted by video and number."""
+    """List the recordings of one speaker, sorted by video and number."""
     found = Found()
     for video in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if not video.is_dir():
@@ -133,7 +134,7 @@ def scan_speaker(folder: str, speaker: str) -> Found:
 
 
 def may_need_ffmpeg(tree: Tree) -> bool:
-    """Whether the first recording of a tree is compressed; looked at before minutes are spent on listing the rest."""
+    """Return whether the first recording of a tree is compressed, which takes no time; listing all takes minutes."""
     for speaker in os.scandir(tree.path):
         if SPEAKER.fullmatch(speaker.name) and (first := scan_speaker(speaker.path, speaker.name).recordings):
             return bool(first[0].command)
@@ -141,10 +142,10 @@ def may_need_ffmpeg(tree: Tree) -> bool:
 
 
 def find_trials(folder: Path, named: str) -> Path:
-    """The list of trials: the one named, or the published one somewhere near the trees.
+    """Return the path of the list of trials: the one named, or the published one at most two folders below `folder`.
 
     Raises:
-        SerError: it is not there, or there are several that differ.
+        SerError: there is none, or there are several that differ.
     """
     if named:
         if not (folder / named).is_file():
@@ -161,8 +162,8 @@ def find_trials(folder: Path, named: str) -> Path:
                    "VoxCeleb's page, or name a list with --trials")
 
 
-def select_trials(path: Path, found: Sequence[Recording], folder: Path) -> list[Trial]:
-    """The trials in utterance ids.
+def select_trials(path: Path, found: Sequence[SpeakerRecording], folder: Path) -> list[Trial]:
+    """Read the trials, with utterance ids.
 
     Raises:
         SerError: a recording of a trial is not in the corpus, or a trial's label does not agree with its names.
@@ -191,8 +192,8 @@ def select_trials(path: Path, found: Sequence[Recording], folder: Path) -> list[
     return trials
 
 
-def report(found: Sequence[Recording]) -> None:
-    """Say how much of which release is there."""
+def report(found: Sequence[SpeakerRecording]) -> None:
+    """Print how much of which release is there."""
     for prefix, (name, num_speakers, num_recordings) in RELEASES.items():
         own = [recording for recording in found if recording.speaker.startswith(prefix)]
         if own:

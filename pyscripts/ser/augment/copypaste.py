@@ -1,7 +1,7 @@
-"""CopyPaste (Pappagari et al., ICASSP 2021, §3.2.2), decided on integers: what pieces of what utterances form a batch.
+"""CopyPaste (Pappagari et al., ICASSP 2021, §3.2.2) as plans: which frames of which utterances form a batch.
 
-A plan is a pure function of labels, lengths, scheme, options, epoch and seed. It never touches audio or features; the
-feature store turns it into batches.
+A plan is a pure function of labels, lengths, scheme, options, epoch and seed. It holds integers and never touches audio
+or features; the feature store gathers batches by it.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ import numpy as np
 
 from ser.base.errors import SerError
 
-SCHEMES = ("none", "se-cp", "n-cp", "n+se-cp")
+SCHEMES = {"none": "No CP", "se-cp": "SE-CP", "n-cp": "N-CP", "n+se-cp": "N+SE-CP"}  # titles as tables have them
 SHORT_UTTERANCES = ("pad", "repeat")
 COPYPASTE_SHARE = 0.8  # of an epoch's batches, §3.2.2
 _KINDS = ("none", "n-cp", "se-cp")
 _NONE, _N_CP, _SE_CP = range(3)
-_RUN = 32  # utterances read one after the other with a window; a megabyte or so
-# What random numbers are for, so that no two uses share a stream. (NumPy takes a seed [s, e] for [s, e, 0].)
+_RUN = 32  # consecutive utterances that stay together when there is a window: about a megabyte of features
+# Random streams: the last number of a seed says what its stream is used for. (NumPy takes a seed [s, e] for [s, e, 0].)
 _OF_EPOCH, _OF_PLAIN, _OF_BATCH = range(3)
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """One batch of B examples, each of one or two parts in the order they are heard.
+    """One batch of B examples, each of one or two parts, in the order in which they are heard.
 
     Attributes:
-        kind: what the batch was drawn as, "none", "n-cp" or "se-cp".
+        kind: the kind that the batch was drawn as, "none", "n-cp" or "se-cp".
         utterances: (B, 2) utterance indices; -1 in column 1 of an example that has one part.
         first: (B, 2) first frame of each part.
         frames: (B, 2) frames taken, never beyond the utterance's end; 0 where there is no part.
-        start: (B, 2) with `short_utt="repeat"`, the frame of the part (counted from `first`) at which filling up to
-            the crop begins, going round at the end; 0 otherwise.
-        filled: (B, 2) frames each part occupies in the batch: `frames`, or the crop with "repeat".
+        start: (B, 2) with `short_utt="repeat"`, the frame of the part, counted from `first`, at which a short
+            utterance begins; after its end it goes on from its first frame. 0 otherwise.
+        filled: (B, 2) frames that each part occupies in the batch: `frames`, or the crop with "repeat".
         labels: (B,) class indices.
         kinds: (B,) index into ("none", "n-cp", "se-cp") of each example. An example of a CopyPaste batch that found no
             partner has one part and kind "none".
-        ahead: (n,) indices, in order, of utterances that batches soon to come will use, to be read meanwhile; None
-            if there are none, or nothing is known of them.
+        ahead: (n,) sorted indices of utterances that the next batches use, so that they can be read in time; None
+            if there are none, or without a window.
     """
 
     kind: str
@@ -57,8 +57,10 @@ class BatchPlan:
         return len(self.labels)
 
     def share(self, rank: int, world: int) -> BatchPlan:
-        """What process `rank` of `world` takes of the batch; shares in order of rank are the batch, and differ in size
-        by one example at most."""
+        """Return the examples that process `rank` of `world` processes trains on.
+
+        The shares in order of rank make up the batch; their sizes differ by one example at most.
+        """
         size, more = divmod(len(self), world)
         begin = rank * size + min(rank, more)
         examples = slice(begin, begin + size + (rank < more))
@@ -67,7 +69,7 @@ class BatchPlan:
 
 
 class CopyPaste:
-    """Plans the batches of every epoch of a training.
+    """Plan the batches of every epoch of a training.
 
     Args:
         labels: (N,) class index of each training utterance.
@@ -76,13 +78,13 @@ class CopyPaste:
         neutral: class index of neutral, or None if the training data have no such class.
         batch_size: the most examples a batch may have.
         crop: the most frames taken of an utterance (400: the paper's 4 s).
-        short_utt: what becomes of an utterance shorter than the crop: "pad" takes it whole, "repeat" fills up to the
-            crop by going round from a random start.
-        seed: of the training run.
+        short_utt: how an utterance shorter than the crop is used: "pad" takes it whole, "repeat" repeats it up to the
+            crop, from a random frame on.
+        seed: seed of the training run.
         min_crop: each batch draws its own crop from `min_crop` to `crop`, uniformly; 0: it is always `crop`.
-        window: utterances are shuffled within windows of so many, each made of runs of consecutive ones, so that
-            features can be read from a file run by run; 0: all at once. Batch-mates come from one window, which should
-            hold many batches.
+        window: utterances are shuffled within windows of this many, which are made of runs of consecutive utterances
+            so that a file of features is read run by run; 0: all utterances are shuffled at once. The examples of a
+            batch come from one window, which should hold many batches.
 
     Raises:
         SerError: an unknown scheme, an option out of range, an utterance without frames, or a scheme that needs
@@ -125,28 +127,28 @@ class CopyPaste:
         return -(-len(self.labels) // self.batch_size)
 
     def epoch(self, epoch: int, first_batch: int = 0) -> Iterator[BatchPlan]:
-        """The batches of an epoch, in order; every utterance is the base of exactly one example.
+        """Yield the batches of an epoch, in order; every utterance is the base of exactly one example.
 
-        With `first_batch` those from that one on, as the whole epoch would have them, without planning the others.
-        (With a window the first one's `ahead` then includes what is left of its own window.)
+        `first_batch` leaves out the batches before it without planning them; the others are those of the whole epoch.
+        (With a window, `ahead` of the first one then includes the rest of its own window.)
         """
         random = np.random.default_rng([self.seed, epoch, _OF_EPOCH])
         order, stored = self._order(random)
         kinds = self._batch_kinds(self.batches_per_epoch, random)
-        # Equal batches: a runt at the end would have batch-norm statistics of its own.
+        # Batches are equal in size: statistics of batch norm over a few leftover examples would be poor.
         size, more = divmod(len(order), self.batches_per_epoch)
         for number in range(first_batch, self.batches_per_epoch):
             begin = number * size + min(number, more)
             end = begin + size + (number < more)
             plan = self._batch(order[begin:end], kinds[number], self._random_of_batch(epoch, number))
-            if stored is not None:  # each batch of a window asks for as much of the next one, which then is all there
+            if stored is not None:  # each batch asks for its share of the next window, all of which is then there
                 ahead = begin - begin % self.window if number == first_batch else begin + self.window
                 wanted = stored[ahead : end + self.window]
                 plan = replace(plan, ahead=np.sort(wanted) if len(wanted) else None)
             yield plan
 
     def plain(self, epoch: int, count: int) -> Iterator[BatchPlan]:
-        """`count` batches without CopyPaste, drawn apart from the epoch's own (for batch-norm statistics)."""
+        """Yield `count` batches without CopyPaste from a random stream of their own, for batch-norm statistics."""
         random = np.random.default_rng([self.seed, epoch, _OF_PLAIN])
         size = min(self.batch_size, len(self.labels))
         for _ in range(count):
@@ -156,7 +158,7 @@ class CopyPaste:
         return np.random.default_rng([self.seed, epoch, _OF_BATCH, number])
 
     def _order(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
-        """The utterances as an epoch takes them, and, with a window, as they are before shuffling within windows."""
+        """Return the order of an epoch's utterances and, with a window, their order before the windows are shuffled."""
         count = len(self.labels)
         if not self.window:
             return random.permutation(count), None
@@ -169,12 +171,12 @@ class CopyPaste:
         return order, stored
 
     def _batch_kinds(self, batches: int, random: np.random.Generator) -> np.ndarray:
-        """The kind of every batch: exact shares to the nearest batch, shuffled."""
+        """Draw the kind of every batch: the scheme's shares, exact to the nearest batch, in random order."""
         kinds = np.full(batches, _NONE)
         if self.scheme == "n+se-cp":
             pasted = round(COPYPASTE_SHARE * batches)
             half, odd = divmod(pasted, 2)
-            # Where the shares cannot be equal, chance decides which kind has one batch more.
+            # Where the two shares cannot be equal, chance decides which kind gets one batch more.
             neutral = half + (odd and int(random.integers(2)))
             kinds[:neutral], kinds[neutral:pasted] = _N_CP, _SE_CP
         elif self.scheme != "none":
@@ -206,21 +208,21 @@ class CopyPaste:
 
     @staticmethod
     def _same_emotion_partners(base: np.ndarray, labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """A random partner of the same label for each utterance, never itself; -1 for one alone in its class."""
+        """Draw a partner of the same label for each utterance, never itself; -1 for one alone in its class."""
         partner = np.full(len(base), -1)
         for label in np.unique(labels):
             members = random.permutation(np.flatnonzero(labels == label))
-            if len(members) > 1:  # around a random circle everyone has one successor and is one successor
+            if len(members) > 1:  # each one's partner is the next on a random circle
                 partner[members] = base[np.roll(members, 1)]
         return partner
 
     def _neutral_partners(self, base: np.ndarray, labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """A random neutral utterance of the batch for each utterance, never itself; -1 where there is none."""
+        """Draw a neutral utterance of the batch for each utterance, never itself; -1 where there is none."""
         neutral = np.flatnonzero(labels == self.neutral)
         if len(neutral) == 0:
             return np.full(len(base), -1)
         choice = random.integers(0, len(neutral), len(base))
-        # A neutral utterance draws among the others: from n - 1 places, skipping its own.
+        # A neutral utterance draws from the n - 1 places other than its own.
         others = random.integers(0, max(1, len(neutral) - 1), len(neutral))
         choice[neutral] = others + (others >= np.arange(len(neutral)))
         partner = base[neutral[np.minimum(choice, len(neutral) - 1)]]
@@ -230,17 +232,17 @@ class CopyPaste:
 
 
 def count_kinds(plans: Sequence[BatchPlan]) -> dict[str, int]:
-    """Batches of each kind, and under "alone" the examples of CopyPaste batches that found no partner."""
+    """Count the batches of each kind and, as "alone", the examples of CopyPaste batches that found no partner."""
     counts = Counter(plan.kind for plan in plans)
     counts["alone"] = sum(int((plan.kinds == _NONE).sum()) for plan in plans if plan.kind != "none")
     return dict(counts)
 
 
 def describe(plan: BatchPlan, batch: int, utterances: Sequence[str], classes: Sequence[str]) -> Iterator[dict]:
-    """One JSON-able record per example of a batch, for an auditor.
+    """Yield a JSON-able record of each example of a batch, by which the plan can be checked.
 
-    `{"batch": 0, "kind": "n-cp", "parts": [["utt", first, frames], …], "label": "angry"}`; with short utterances
-    repeated, `"starts"` adds the frame of each part, counted from its first, at which filling begins.
+    `{"batch": 0, "kind": "n-cp", "parts": [["utt", first, frames], …], "label": "angry"}`; where short utterances are
+    repeated, `"starts"` gives the `start` of each part.
     """
     for index in range(len(plan)):
         used = [p for p in range(2) if plan.utterances[index, p] >= 0]

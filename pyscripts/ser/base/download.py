@@ -1,4 +1,4 @@
-"""Fetching a public file over HTTP: resumed where it stopped, verified, and either whole at its place or absent."""
+"""Fetching a public file over HTTP: a download goes on where it stopped, and is verified before it gets its name."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def _restart(file: BinaryIO) -> int:
 
 
 def _total(response: http.client.HTTPResponse, have: int) -> int | None:
-    """Size in bytes of the whole file, if the server says."""
+    """Return the size in bytes of the whole file, None if the server does not tell."""
     if response.status == 206:
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
         if match is None or int(match[1]) != have:

@@ -18,8 +18,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path`, on an exception it is removed.
 
     The temporary name is unique to the process, so two processes writing the same file never mix their bytes, and
-    the data reach the disk before the rename does, so a machine that loses power never leaves a short file. What a
-    killed process leaves behind, `remove_leftovers` removes.
+    the data reach the disk before the rename does, so a machine that loses power never leaves a short file.
+    `remove_leftovers` removes the temporary files of killed processes.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:
-    """Remove temporary files of `atomic_path` in a folder whose process, on this host, is no more."""
+    """Remove temporary files of `atomic_path` from a folder if their process was on this host and has ended."""
     form = re.compile(rf"\..+\.{re.escape(socket.gethostname())}-(\d+)-\w+\.tmp")
     for path in Path(folder).glob(".*.tmp"):
         match = form.fullmatch(path.name)
@@ -51,26 +51,26 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
 def _is_running(process: int) -> bool:
     try:
         os.kill(process, 0)
-        # A zombie has ended, and waits for a parent that may never ask; only Linux has the file.
+        # A zombie (Z) has ended too, although its parent has not taken notice; only Linux has this file.
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except ProcessLookupError:
         return False
-    except (PermissionError, FileNotFoundError):  # somebody else's; no such file system
+    except (PermissionError, FileNotFoundError):  # another user's process; no /proc
         return True
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` to `path` as UTF-8, atomically, and clear its folder of what killed processes left there."""
+    """Write `text` to `path` as UTF-8, atomically, and remove what killed processes left in its folder."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     remove_leftovers(Path(path).parent)
 
 
 def fingerprint(*parts: object) -> str:
-    """Hash of inputs and options, for `Marker`.
+    """Return a hash of inputs and options, for `Marker`.
 
-    A `Path` stands for its content when it is a file, anything else for its `repr`. For large inputs (audio) pass
-    `file_identity(path)` instead, which does not read them.
+    A `Path` is hashed by the content of its file, or as absent without one; anything else by its `repr`. For large
+    inputs (audio) pass `file_identity(path)`, which does not read them.
     """
     digest = hashlib.sha256()
     for part in parts:
@@ -83,16 +83,22 @@ def fingerprint(*parts: object) -> str:
 
 
 def file_identity(path: str | os.PathLike[str]) -> tuple[str, int, int]:
-    """Path, size in bytes and modification time in ns: what changes when a file is replaced."""
+    """Return path, size in bytes and modification time in ns, which change when a file is replaced."""
     status = os.stat(path)
     return os.fspath(path), status.st_size, status.st_mtime_ns
+
+
+def is_lfs_pointer(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file is the small text that Git leaves in place of a file kept in Git LFS."""
+    with open(path, "rb") as file:
+        return file.read(64).startswith(b"version https://git-lfs")
 
 
 class Marker:
     """A `.done` file, written last, that says which inputs and options made which outputs.
 
-    A rerun asks `is_current` before it works: true only if the marker carries the same fingerprint and every output
-    still has the size it was recorded with, so a truncated or deleted output is made again.
+    A rerun asks `is_current` first. It is true only if the marker has the same fingerprint and every output still has
+    its recorded size, so a truncated or deleted output is made again.
     """
 
     def __init__(self, path: str | os.PathLike[str], digest: str) -> None:
@@ -108,7 +114,7 @@ class Marker:
             return False
 
     def clear(self) -> None:
-        """Withdraw the claim; call this before touching any output."""
+        """Remove the file; call this before changing any output."""
         self.path.unlink(missing_ok=True)
 
     def write(self, outputs: Iterable[str | os.PathLike[str]]) -> None:

@@ -1,6 +1,6 @@
-"""Processes that end together: what a job runner needs so that nothing which it started outlives it.
+"""Ending processes together, so that nothing that a job runner started outlives it.
 
-Standard library only, as all of the runners.
+This uses the standard library only, as the runners do.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class Stopped(BaseException):
-    """A signal asks the runner to stop; its argument is the signal's number."""
+    """Raised when a signal asks the runner to stop; its argument is the signal's number."""
 
 
 def die_with_parent(parent: int, number: int) -> None:
@@ -24,7 +24,7 @@ def die_with_parent(parent: int, number: int) -> None:
     if _LIBC is None:
         return
     _LIBC.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before we asked
+    if os.getppid() != parent:  # the parent ended before the call above
         os.kill(os.getpid(), number)
 
 
@@ -62,7 +62,7 @@ def start_guard(end: Callable[[set[int]], None]) -> int:
 def run_until_stopped(run: Callable[[], None], stop: Callable[[signal.Signals], None]) -> None:
     """Call `run`; on SIGINT, SIGTERM or SIGHUP call `stop`, then end by that signal.
 
-    In `run` the signal is a `Stopped`, raised wherever it happens to be. A signal that is ignored (nohup) stays so.
+    The signal raises `Stopped` at any point of `run`. Signals that were ignored before (nohup) stay ignored.
     """
 
     def handle(number: int, _frame: object) -> None:

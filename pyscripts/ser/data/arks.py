@@ -1,4 +1,4 @@
-"""Kaldi archives (ark) and their indices (scp): whole or absent when written, checked for truncation when read."""
+"""Kaldi archives (ark) and their indices (scp): written whole or not at all, checked for truncation when read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,11 +15,11 @@ import kaldiio
 import numpy as np
 
 from ser.base.errors import SerError
-from ser.base.files import atomic_path
+from ser.base.files import atomic_path, file_identity
 from ser.base.kaldi_tables import read_table
 
 _INDEXED = re.compile(r"(?P<ark>.+):(?P<offset>\d+)(?P<range>\[[\d:,]*\])?")
-_WIDTHS = {b"FV ": 4, b"DV ": 8, b"FM ": 4, b"DM ": 8}  # bytes a value, of vectors and matrices
+_WIDTHS = {b"FV ": 4, b"DV ": 8, b"FM ": 4, b"DM ": 8}  # bytes per value of vectors and matrices
 _COMPRESSED = (b"CM ", b"CM2", b"CM3")
 _AUTOMATIC = 1  # Kaldi's kAutomaticMethod
 
@@ -31,8 +31,8 @@ class ArkWriter:
     path, so that a data directory can be used from any working directory. Equal input gives equal bytes.
 
     Args:
-        compress: matrices as Kaldi's feature scripts compress them: each column in one byte a value between its
-            quantiles (two bytes for matrices of up to 8 frames), so that they take about a quarter of the space.
+        compress: whether to compress matrices as Kaldi's feature scripts do: each value takes one byte between
+            quantiles of its column (two bytes in matrices of up to 8 frames), about a quarter of the space.
     """
 
     def __init__(self, ark: str | os.PathLike[str], scp: str | os.PathLike[str], compress: bool = False) -> None:
@@ -96,9 +96,28 @@ def read_arks(scp: str | os.PathLike[str]) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def ark_of(location: str) -> str:
-    """The ark that an scp file's `ark:offset` or `ark:offset[first:last]` points to."""
+    """Return the ark that an scp file's `ark:offset` or `ark:offset[first:last]` points to."""
     match = _INDEXED.fullmatch(location)
     return match["ark"] if match else location
+
+
+def ark_identities(scp: str | os.PathLike[str], locations: Mapping[str, str]) -> dict[str, tuple[str, int, int]]:
+    """Return `file_identity` of every ark that an scp file points to; it changes when the ark is made again.
+
+    Args:
+        scp: the scp file, for the message.
+        locations: its content, from utterance to `ark:offset`.
+
+    Raises:
+        SerError: an ark is missing.
+    """
+    identities = {}
+    for ark in {ark_of(location) for location in locations.values()}:
+        try:
+            identities[ark] = file_identity(ark)
+        except FileNotFoundError:
+            raise SerError(f"{ark}: no such ark, but {scp} points to it; make the features again") from None
+    return identities
 
 
 def _read(file: BinaryIO, location: str, offset: int, ark: str, utterance: str) -> np.ndarray:
@@ -124,9 +143,9 @@ def _read(file: BinaryIO, location: str, offset: int, ark: str, utterance: str) 
 
 
 def _length(head: bytes) -> int:
-    """Bytes that an uncompressed matrix or vector with this header takes; at least 1 for anything else.
+    """Return how many bytes an uncompressed matrix or vector with this header takes; 1 for anything else.
 
-    Checked before reading because kaldiio takes what bytes there are: a cut vector would come back short and silent.
+    It is checked before reading, because kaldiio returns a vector that was cut off as a shorter one.
     """
     width = _WIDTHS.get(head[2:5]) if head[:2] == b"\0B" else None
     if width is None:

@@ -1,4 +1,4 @@
-"""Audio as Kaldi names it: files that libsndfile reads, pipes, and segments of recordings, as mono float32 waveforms.
+"""Reading audio as Kaldi names it (files, pipes, segments of recordings) into mono float32 waveforms.
 
 Waveforms are at int16 scale (-32768..32767), Kaldi's, whatever the file's own sample format.
 """
@@ -19,22 +19,23 @@ import numpy as np
 import soundfile
 
 from ser.base.errors import SerError
+from ser.base.files import is_lfs_pointer
 from ser.base.kaldi_tables import read_table
 
-if TYPE_CHECKING:  # importing torch takes a second, and many who read audio never resample
+if TYPE_CHECKING:  # importing torch takes a second, and many programs that read audio never resample
     from torchaudio.transforms import Resample
 
 _INT16_SCALE = np.float32(32768)
-_UNKNOWN_SIZES = {0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF}  # data sizes of WAV written to a pipe: until the end
+_UNKNOWN_SIZES = {0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF}  # data sizes in headers of WAV that was written to a pipe
 _OVERSHOOT_SECONDS = 0.5  # a segment may end this much after its recording, as in Kaldi's extract-segments
 
 
 class AudioError(SerError):
-    """One recording's content cannot be used; others may. A file that cannot be opened is a plain SerError."""
+    """The content of one recording cannot be used. A file that cannot be opened raises a plain SerError instead."""
 
 
 @dataclass(frozen=True)
-class Recording:
+class DecodedAudio:
     """A decoded recording: (samples,) float32 at int16 scale, its own rate in Hz, and how many channels it had."""
 
     samples: np.ndarray
@@ -44,18 +45,18 @@ class Recording:
 
 @dataclass(frozen=True)
 class Waveform:
-    """An utterance: (samples,) float32 at int16 scale and the rate asked for, and its length before resampling."""
+    """An utterance: (samples,) float32 at int16 scale and the rate asked for, and its seconds before resampling."""
 
     samples: np.ndarray
     seconds: float
 
 
 def is_pipe(rxfile: str) -> bool:
-    """Whether a wav.scp entry is a command whose output is the audio."""
+    """Return whether a wav.scp entry is a command whose output is the audio."""
     return rxfile.rstrip().endswith("|")
 
 
-def decode(rxfile: str, channel: int = -1) -> Recording:
+def decode(rxfile: str, channel: int = -1) -> DecodedAudio:
     """Decode a whole file, or the output of a Kaldi pipe (`command |`, run by bash), at its own rate.
 
     Args:
@@ -89,7 +90,7 @@ def _run_pipe(rxfile: str) -> bytes:
 
 
 def _check_wav_length(file: BinaryIO, size: int, name: str) -> None:
-    """Compare a WAV header's data size with what there is: libsndfile returns fewer samples and says nothing."""
+    """Raise AudioError for a WAV file shorter than its header says: libsndfile would return what is there, silently."""
     if size == 0:
         raise AudioError(f"{name}: is empty (0 bytes); copy or convert it again")
     riff = file.read(12)
@@ -111,7 +112,7 @@ def _check_wav_length(file: BinaryIO, size: int, name: str) -> None:
     raise AudioError(f"{name}: truncated: a WAV header without samples; copy it again")
 
 
-def _decode(source: str | BinaryIO, name: str, channel: int) -> Recording:
+def _decode(source: str | BinaryIO, name: str, channel: int) -> DecodedAudio:
     try:
         with soundfile.SoundFile(source) as audio:
             frames, rate, channels = audio.frames, audio.samplerate, audio.channels
@@ -133,19 +134,19 @@ def _decode(source: str | BinaryIO, name: str, channel: int) -> Recording:
         if channel >= channels:
             raise AudioError(f"{name}: has {channels} channels, so none numbered {channel}; change --channel")
         samples = samples.mean(axis=1) if channel < 0 else np.ascontiguousarray(samples[:, channel])
-    return Recording(samples, rate, channels)
+    return DecodedAudio(samples, rate, channels)
 
 
 def _what_it_is(source: str | BinaryIO) -> str:
     if isinstance(source, str):
+        if is_lfs_pointer(source):
+            return "a Git LFS pointer, not audio; run `git lfs pull` in its repository"
         with open(source, "rb") as file:
-            start = file.read(64)
+            start = file.read(16)
     else:
         source.seek(0)
-        start = source.read(64)
-    if start.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer, not audio; run `git lfs pull` in its repository"
-    return f"not audio that libsndfile reads, it begins with {start[:16]!r}; convert it to WAV or FLAC"
+        start = source.read(16)
+    return f"not audio that libsndfile reads, it begins with {start!r}; convert it to WAV or FLAC"
 
 
 @lru_cache(maxsize=16)
@@ -156,7 +157,7 @@ def _resampler(source_rate: int, target_rate: int) -> Resample:
 
 
 def resample(waveform: np.ndarray, source_rate: int, target_rate: int) -> np.ndarray:
-    """Resample (samples,) float32 by torchaudio's windowed sinc; the very same array when the rates are equal."""
+    """Resample (samples,) float32 by torchaudio's windowed sinc; returns the array itself when the rates are equal."""
     if source_rate == target_rate or len(waveform) == 0:
         return waveform
     import torch
@@ -169,96 +170,81 @@ def read_audio(rxfile: str, rate: int, start: float = 0.0, end: float | None = N
     """Read a path or Kaldi pipe as (samples,) float32, channels averaged, resampled to `rate` Hz, at int16 scale.
 
     Args:
-        start, end: the piece wanted, in seconds of the recording; `end` None is until its end.
+        start, end: the piece wanted, in seconds of the recording; an `end` of None is the recording's.
 
     Raises:
         SerError, AudioError: as `decode`; or the piece is not inside the recording.
     """
-    recording = decode(rxfile)
-    samples = recording.samples if (start, end) == (0.0, None) else _cut(recording, start, end, rxfile)
-    return resample(samples, recording.rate, rate)
+    audio = decode(rxfile)
+    samples = audio.samples if (start, end) == (0.0, None) else _cut(audio, start, end, rxfile)
+    return resample(samples, audio.rate, rate)
 
 
-def _cut(recording: Recording, start: float, end: float | None, name: str) -> np.ndarray:
-    length = len(recording.samples) / recording.rate
+def _cut(audio: DecodedAudio, start: float, end: float | None, name: str) -> np.ndarray:
+    length = len(audio.samples) / audio.rate
     if end is None or end < 0:
         end = length
     if not 0 <= start < min(end, length) or end > length + _OVERSHOOT_SECONDS:
         raise AudioError(f"{name}: {start}..{end} s is not inside its {length:.3f} s; mend segments")
-    return recording.samples[int(start * recording.rate) : int(end * recording.rate)]
-
-
-class _Decoder:
-    """Decodes and cuts, keeping the last of each: the next utterance, or a reader beside, may want the same again."""
-
-    def __init__(self, rate: int, channel: int) -> None:
-        self.rate, self.channel = rate, channel
-        self.recording = lru_cache(maxsize=1)(self._recording)
-        self.waveform = lru_cache(maxsize=1)(self._waveform)
-
-    def _recording(self, rxfile: str) -> Recording | AudioError:
-        try:
-            return decode(rxfile, self.channel)
-        except AudioError as error:
-            return error
-
-    def _waveform(self, rxfile: str, start: float, end: float | None) -> Waveform | AudioError:
-        recording = self.recording(rxfile)
-        if isinstance(recording, AudioError):
-            return recording
-        try:
-            samples = recording.samples if end is None else _cut(recording, start, end, rxfile)
-        except AudioError as error:
-            return error
-        return Waveform(resample(samples, recording.rate, self.rate), len(samples) / recording.rate)
+    return audio.samples[int(start * audio.rate) : int(end * audio.rate)]
 
 
 class UtteranceReader:
     """Reads the utterances of a data directory: `wav.scp`, cut by `segments` where there is one.
 
-    A recording is decoded once for consecutive segments. After iteration `resampled` and `mixed_down` are the numbers
-    of recordings that had another rate or several channels.
+    Consecutive segments of one recording are cut from one decoding of it, and consecutive copies of one utterance are
+    one array, which must not be changed. After iteration `resampled` and `mixed_down` are the numbers of recordings
+    that had another rate or several channels.
 
     Args:
         data: the data directory.
         rate: the rate wanted, in Hz.
         channel: as in `decode`.
-        beside: a reader of the same rate and channel. Iterated in step, readers of copies of the same recordings read
-            each utterance once for all; they yield the same arrays, which must not be changed.
 
     Raises:
         SerError: a table is malformed, or `segments` names a recording that `wav.scp` does not have.
     """
 
-    def __init__(self, data: Path, rate: int, channel: int = -1, beside: UtteranceReader | None = None) -> None:
+    def __init__(self, data: Path, rate: int, channel: int = -1) -> None:
         self.rate, self.channel = rate, channel
         self.resampled = self.mixed_down = 0
         self._utterances = read_utterances(data)
-        self._decoder = beside._decoder if beside else _Decoder(rate, channel)
 
     def __len__(self) -> int:
         return len(self._utterances)
 
     def __iter__(self) -> Iterator[tuple[str, Waveform | AudioError]]:
         """Yield every utterance once, in order, with its waveform or with what is wrong with it."""
-        current: str | None = None
-        for utterance, (rxfile, start, end) in self._utterances.items():
-            waveform = self._decoder.waveform(rxfile, start, end)
-            if rxfile != current:
-                current = rxfile
-                self._count(self._decoder.recording(rxfile))
-            yield utterance, waveform
+        decoded = lru_cache(maxsize=1)(self._decode)
 
-    def _count(self, recording: Recording | AudioError) -> None:
-        if isinstance(recording, Recording):
-            self.resampled += recording.rate != self.rate
-            self.mixed_down += recording.channels > 1 and self.channel < 0
+        @lru_cache(maxsize=1)
+        def waveform(rxfile: str, start: float, end: float | None) -> Waveform | AudioError:
+            audio = decoded(rxfile)
+            if isinstance(audio, AudioError):
+                return audio
+            try:
+                samples = audio.samples if end is None else _cut(audio, start, end, rxfile)
+            except AudioError as error:
+                return error
+            return Waveform(resample(samples, audio.rate, self.rate), len(samples) / audio.rate)
+
+        for utterance, source in self._utterances.items():
+            yield utterance, waveform(*source)
+
+    def _decode(self, rxfile: str) -> DecodedAudio | AudioError:
+        try:
+            audio = decode(rxfile, self.channel)
+        except AudioError as error:
+            return error
+        self.resampled += audio.rate != self.rate
+        self.mixed_down += audio.channels > 1 and self.channel < 0
+        return audio
 
 
 def read_utterances(data: Path) -> dict[str, tuple[str, float, float | None]]:
-    """For every utterance of a data directory its file or pipe, and where it begins and ends in it, in seconds.
+    """Return for every utterance of a data directory its file or pipe, and its start and end in it, in seconds.
 
-    Without `segments` an utterance is its recording, from 0 to None; an end of -1 is the recording's.
+    Without `segments` an utterance is its recording, from 0 to None. An end of -1 is the recording's.
 
     Raises:
         SerError: a table is malformed, or `segments` names a recording that `wav.scp` does not have.

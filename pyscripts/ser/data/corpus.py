@@ -1,6 +1,7 @@
-"""From a corpus's own tree to data directories: what the preparation programs of the recipes share.
+"""Functions that the preparation programs of the emotion recipes share, from a corpus's own tree to data directories.
 
-A preparation program finds the recordings and their labels, checks the counts, and hands `Recording`s to `write_sets`.
+A preparation program finds the recordings and their labels as `EmotionRecording`s, checks the counts, and hands them
+to `write_sets`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import shutil
 import sys
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,19 +23,19 @@ from typing import Protocol
 import soundfile
 
 from ser.base.errors import SerError
-from ser.base.files import Marker, file_identity, fingerprint
+from ser.base.files import Marker, file_identity, fingerprint, is_lfs_pointer
 from ser.base.kaldi_tables import read_table, write_table
 from ser.base.progress import progress
+from ser.base.words import some
 from ser.data import datadir
 
 _MARKER = ".lists.done"
 _LONGEST_NAME = 60  # of lists, in characters; a checksum stands for a longer one
-_SHOWN = 5  # how many of a long list a message names
 
 
 @dataclass(frozen=True)
-class Recording:
-    """One labelled utterance that is a file of its own; `utterance` must begin with `speaker`."""
+class EmotionRecording:
+    """An utterance with an emotion label, in a file of its own; `utterance` must begin with `speaker`."""
 
     utterance: str
     speaker: str
@@ -43,7 +44,7 @@ class Recording:
 
 
 class HasFile(Protocol):
-    """What has an utterance id and an audio file, whatever its labels are."""
+    """A recording with an utterance id and an audio file, whatever its labels are."""
 
     @property
     def utterance(self) -> str: ...
@@ -138,7 +139,7 @@ def _named(action: argparse.Action, value: object) -> str:
 
 
 def boolean(text: str) -> bool:
-    """The shell scripts' `true` and `false`."""
+    """Convert the shell scripts' `true` and `false`."""
     if text not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"'{text}' is neither true nor false")
     return text == "true"
@@ -146,12 +147,6 @@ def boolean(text: str) -> bool:
 
 def warn(message: str) -> None:
     print(f"warning: {message}", file=sys.stderr)
-
-
-def some(items: Iterable[object]) -> str:
-    """The first few of `items`, and how many more there are."""
-    texts = [str(item) for item in items]
-    return ", ".join(texts[:_SHOWN]) + (f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else "")
 
 
 def require_folder(folder: Path, pattern: str, remedy: str) -> None:
@@ -164,14 +159,12 @@ def require_folder(folder: Path, pattern: str, remedy: str) -> None:
         raise SerError(f"{folder}: has no {pattern}; {hint}")
 
 
-def is_lfs_pointer(path: str | os.PathLike[str]) -> bool:
-    """True for the small text file that Git leaves in place of a file kept in Git LFS."""
-    with open(path, "rb") as file:
-        return file.read(64).startswith(b"version https://git-lfs.github.com/spec/")
-
-
 def check_counts(corpus: str, found: Mapping[str, int], expected: Mapping[str, int], allow_partial: bool) -> None:
-    """Compare counts per label with those of the complete release; a difference is an error, or else a warning."""
+    """Compare counts per label with those of the complete release.
+
+    Raises:
+        SerError: they differ; with `allow_partial` that is a warning instead.
+    """
     wrong = [f"{label} {found.get(label, 0)} of {count}" for label, count in expected.items()
              if found.get(label, 0) != count]
     if wrong:
@@ -198,8 +191,10 @@ def read_lists(path: Path) -> dict[str, list[str]]:
     return lists
 
 
-def split_by_speaker(recordings: Sequence[Recording], lists: Mapping[str, list[str]]) -> dict[str, list[Recording]]:
-    """Recordings of each list's speakers; every speaker must be in a list of every fold.
+def split_by_speaker(
+    recordings: Sequence[EmotionRecording], lists: Mapping[str, list[str]]
+) -> dict[str, list[EmotionRecording]]:
+    """Return the recordings of each list's speakers. Every speaker must be in one list of every fold.
 
     Raises:
         SerError: a speaker is in none of the lists.
@@ -216,7 +211,7 @@ def split_by_speaker(recordings: Sequence[Recording], lists: Mapping[str, list[s
 
 
 def measure(recordings: Sequence[HasFile], jobs: int, allow_partial: bool) -> dict[str, float]:
-    """Duration in seconds of each recording, from the file headers, which also shows what cannot be used.
+    """Read the duration in seconds of each recording, by utterance id, from the file headers.
 
     Raises:
         SerError: files are missing, empty, no audio, or Git LFS pointers. With `allow_partial` they are named in a
@@ -245,7 +240,7 @@ def measure(recordings: Sequence[HasFile], jobs: int, allow_partial: bool) -> di
 
 
 def _look(path: str | Path) -> tuple[float, int, int] | str:
-    """Duration, sampling rate and channels of a file, or what is wrong with it."""
+    """Return duration in s, sampling rate in Hz and number of channels of a file, or what is wrong with it."""
     try:
         if os.stat(path).st_size == 0:
             return "empty file"
@@ -261,12 +256,12 @@ def _look(path: str | Path) -> tuple[float, int, int] | str:
     return (info.frames / info.samplerate, info.samplerate, info.channels) if info.frames else "no samples"
 
 
-def write_sets(data_dir: Path, sets: Mapping[str, Sequence[Recording]], seconds: Mapping[str, float]) -> None:
+def write_sets(data_dir: Path, sets: Mapping[str, Sequence[EmotionRecording]], seconds: Mapping[str, float]) -> None:
     """Write each set of recordings as the data directory `data_dir/<name>`, leaving out those without a duration.
 
-    A directory that was made from these very lists is left alone, with the features in it, also where later steps took
-    unusable utterances out of it; any other is replaced as a whole, since features made from other lists would not
-    fit. So is one with utterances taken out once any of the recordings changes: they may have been mended.
+    A directory that was made from the same lists is kept, with the features in it, also if later steps took unusable
+    utterances out of it. Any other is replaced as a whole, since features made from other lists would not fit. A
+    directory that lost utterances is replaced too once any recording changes, because the user may have mended it.
 
     Raises:
         SerError: a set is empty, an utterance id occurs twice, or something else is where a directory should go.
@@ -285,7 +280,7 @@ def write_sets(data_dir: Path, sets: Mapping[str, Sequence[Recording]], seconds:
         print(f"{data_dir}: {unchanged} of {len(sets)} data directories are up to date")
 
 
-def _write_tables(folder: Path, recordings: Sequence[Recording], seconds: Mapping[str, float]) -> None:
+def _write_tables(folder: Path, recordings: Sequence[EmotionRecording], seconds: Mapping[str, float]) -> None:
     by_utterance = {recording.utterance: recording for recording in recordings}
     if len(by_utterance) < len(recordings):
         twice = [utterance for utterance, count in Counter(r.utterance for r in recordings).items() if count > 1]
@@ -300,13 +295,16 @@ def _write_tables(folder: Path, recordings: Sequence[Recording], seconds: Mappin
 
 
 def replace_dir(folder: Path, write: Callable[[Path], None], audio: object) -> bool:
-    """Put the data directory that `write` writes at `folder`, whole.
+    """Replace the data directory `folder`, as a whole, by what `write` writes into the folder that it is given.
+
+    Args:
+        audio: identifies the recordings; its `repr` must change when one of them does.
 
     Returns:
-        False if `folder` was made of the same files and `audio` already and was left alone, as `write_sets` says.
+        False if `folder` was kept because it was made from the same lists and `audio`, see `write_sets`.
 
     Raises:
-        SerError: something else is there.
+        SerError: `folder` exists and is no data directory.
     """
     folder = Path(os.path.realpath(folder))  # a link to a larger disk stays one
     new, old = (folder.with_name(f".{folder.name}.{end}") for end in ("new", "old"))
@@ -334,8 +332,8 @@ def replace_dir(folder: Path, write: Callable[[Path], None], audio: object) -> b
 
 
 def _is_part(folder: Path, whole: Path) -> bool:
-    """Whether a data directory has the lists of `whole`, or what is left of them without some utterances."""
-    # Not utt2dur, which steps/make_mfcc.sh writes anew; spk2utt is compared with utt2spk by `validate`.
+    """Return whether a data directory has the lists of `whole`, complete or without some of the utterances."""
+    # utt2dur is not compared because steps/make_mfcc.sh rewrites it; `validate` compares spk2utt with utt2spk.
     tables = [name for name in ("wav.scp", "utt2spk", "utt2emo") if (whole / name).exists()]
     others = [name for name in os.listdir(whole) if name not in datadir.TABLES]  # a list of trials
     try:
@@ -347,7 +345,7 @@ def _is_part(folder: Path, whole: Path) -> bool:
         return False
 
 
-def _describe(folder: Path, recordings: Sequence[Recording]) -> str:
+def _describe(folder: Path, recordings: Sequence[EmotionRecording]) -> str:
     emotions = Counter(recording.emotion for recording in recordings)
     speakers = len({recording.speaker for recording in recordings})
     classes = ", ".join(f"{emotion} {emotions[emotion]}" for emotion in sorted(emotions))

@@ -11,14 +11,16 @@ import numpy as np
 
 from ser.base.errors import SerError
 from ser.base.kaldi_tables import read_table
+from ser.base.words import some
 
-EMOTIONS = "utt2emo"  # the table of these labels; that of speakers is utt2spk
-NEUTRAL = "neutral"  # what every corpus calls this class; CopyPaste has to know it
+EMOTION_TABLE = "utt2emo"
+SPEAKER_TABLE = "utt2spk"
+NEUTRAL = "neutral"  # the name of this class in every corpus; CopyPaste has to know it
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels of a set: `classes` in sorted order and the class index of each of its utterances."""
+    """The class names of a set in sorted order, and `indices` (N,), the class index of each of its N utterances."""
 
     classes: tuple[str, ...]
     indices: np.ndarray
@@ -29,12 +31,15 @@ class Labels:
         data: Sequence[str | os.PathLike[str]],
         utterances: Sequence[str],
         classes: Sequence[str] | None = None,
-        table: str = EMOTIONS,
+        table: str = EMOTION_TABLE,
     ) -> Labels:
-        """Labels of `utterances` from a table of the data directories; `classes` is what they may be, if given.
+        """Read the labels of `utterances` from a table of the data directories.
+
+        Args:
+            classes: the labels that are allowed; by default those that occur.
 
         Raises:
-            SerError: an utterance without label, or with one that is none of the classes.
+            SerError: an utterance has no label, or one that is not allowed.
         """
         values: dict[str, str] = {}
         for folder in data:
@@ -42,18 +47,13 @@ class Labels:
         where = " or ".join(f"{folder}/{table}" for folder in data)
         unlabelled = [utterance for utterance in utterances if utterance not in values]
         if unlabelled:
-            some = ", ".join(unlabelled[:3])
-            raise SerError(f"{where}: no label for {some} ({len(unlabelled)} utterances)")
+            raise SerError(f"{where}: no label for {some(unlabelled, 3)}")
         found = sorted({values[utterance] for utterance in utterances})
         classes = tuple(classes or found)
         if unknown := set(found) - set(classes):
             raise SerError(
-                f"{where}: {_some(sorted(unknown))} is absent from the training data, whose classes are "
-                f"{_some(classes)}; a model cannot learn what it never sees"
+                f"{where}: {some(sorted(unknown))} is absent from the training data, whose classes are "
+                f"{some(classes)}; a model cannot learn what it never sees"
             )
         index = {name: position for position, name in enumerate(classes)}
         return cls(classes, np.array([index[values[utterance]] for utterance in utterances]))
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -1,8 +1,8 @@
-"""Lists for speaker recognition: what the preparation programs of the speaker recipes share.
+"""Functions that the preparation programs of the speaker recipes share, from recordings to data directories and trials.
 
-A program finds `Recording`s, takes the speakers of the trials out of training (`without`), holds a little of every
-training speaker out (`hold_out`), and hands the three sets and the trials to `write_sets`. A corpus may have a million
-recordings, so nothing here opens one.
+A program finds `SpeakerRecording`s, takes the speakers of the trials out of training (`without`), holds a part of the
+training speakers' recordings out (`hold_out`), and hands the three sets and the trials to `write_sets`. A corpus may
+have a million recordings, so nothing here opens one.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ from pathlib import Path
 from ser.base.errors import SerError
 from ser.base.files import write_text
 from ser.base.kaldi_tables import write_table
+from ser.base.words import some
 from ser.data import datadir
-from ser.data.corpus import replace_dir, some
+from ser.data.corpus import replace_dir
 
 MONO_16K = "ffmpeg -nostdin -v error -xerror -threads 1 -i {} -ac 1 -ar 16000 -c:a pcm_s16le -f wav - |"
 _MIN_SESSIONS, _MIN_SPEAKERS, _MIN_UTTERANCES = 3, 20, 3  # of `hold_out`
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
-    """One utterance that is a file, or one channel of a file.
+class SpeakerRecording:
+    """An utterance with a speaker label: a file, or one channel of a file.
 
-    `utterance` begins with `speaker`; a session is what was recorded on one occasion (a video, a call, a chapter), its
-    name unique within the speaker. `size` in bytes and `modified` in ns are the file's. `command` is a Kaldi pipe with
-    {} for the path, or empty where libsndfile reads the file itself.
+    `utterance` begins with `speaker`. A session is one occasion (a video, a call, a chapter); its name is unique
+    within the speaker. `size` in bytes and `modified` in ns are the file's. `command` is a Kaldi pipe with {} for the
+    path, or empty where libsndfile reads the file itself.
     """
 
     utterance: str
@@ -48,7 +49,7 @@ class Recording:
 
     @property
     def rxfile(self) -> str:
-        """The recording's entry in wav.scp."""
+        """The entry of the recording in wav.scp."""
         return self.command.replace("{}", shlex.quote(self.path)) if self.command else self.path
 
 
@@ -65,9 +66,9 @@ def require_ffmpeg(why: str) -> None:
     require_program("ffmpeg", why, "install ffmpeg (a package of every distribution) on every machine that runs jobs")
 
 
-def require_unique(recordings: Iterable[Recording], remedy: str) -> None:
+def require_unique(recordings: Iterable[SpeakerRecording], remedy: str) -> None:
     """Raise SerError if an utterance id occurs twice, naming both files."""
-    first: dict[str, Recording] = {}
+    first: dict[str, SpeakerRecording] = {}
     twice = [(first[r.utterance], r) for r in recordings if first.setdefault(r.utterance, r) is not r]
     if twice:
         one, other = twice[0]
@@ -75,8 +76,8 @@ def require_unique(recordings: Iterable[Recording], remedy: str) -> None:
         raise SerError(f"{other.path} is utterance {one.utterance}, which {one.path} is too{more}; {remedy}")
 
 
-def leave_out_empty(recordings: Sequence[Recording], allow_partial: bool) -> list[Recording]:
-    """Recordings whose file holds something.
+def leave_out_empty(recordings: Sequence[SpeakerRecording], allow_partial: bool) -> list[SpeakerRecording]:
+    """Return the recordings whose file is not empty.
 
     Raises:
         SerError: some files have 0 bytes; with `allow_partial` they are named and left out instead.
@@ -90,8 +91,8 @@ def leave_out_empty(recordings: Sequence[Recording], allow_partial: bool) -> lis
     return [recording for recording in recordings if recording.size]
 
 
-def without(recordings: Sequence[Recording], speakers: Collection[str], why: str) -> list[Recording]:
-    """Recordings of other speakers than these; says how many are left out, and `why`."""
+def without(recordings: Sequence[SpeakerRecording], speakers: Collection[str], why: str) -> list[SpeakerRecording]:
+    """Return the recordings of all speakers but these, and print how many are left out and `why`."""
     kept = [recording for recording in recordings if recording.speaker not in speakers]
     if gone := len(recordings) - len(kept):
         names = sorted({recording.speaker for recording in recordings} & set(speakers))
@@ -99,18 +100,20 @@ def without(recordings: Sequence[Recording], speakers: Collection[str], why: str
     return kept
 
 
-def hold_out(recordings: Sequence[Recording], most: int) -> tuple[list[Recording], list[Recording]]:
-    """Divide the training speakers' recordings into train and dev, and say by which rule.
+def hold_out(
+    recordings: Sequence[SpeakerRecording], most: int
+) -> tuple[list[SpeakerRecording], list[SpeakerRecording]]:
+    """Divide the training speakers' recordings into train and dev, and print by which rule.
 
-    Held out is one whole session of each of at most `most` speakers who have 3 sessions or more, since recordings of
-    one session are too alike to tell over-training. Where fewer than 20 speakers have 3, it is one recording of each
-    of at most `most` speakers who have 3 or more. Speakers and sessions are ranked by a hash of their names, so the
-    choice depends on nothing else.
+    Dev gets one whole session of at most `most` speakers who have 3 sessions or more, because recordings of one
+    session are too alike to show over-training. If fewer than 20 speakers have 3 sessions, dev gets one recording of
+    at most `most` speakers who have 3 recordings or more. Speakers and sessions are ranked by a hash of their names,
+    so the choice depends on nothing else.
 
     Raises:
         SerError: no speaker has enough recordings for either rule.
     """
-    by_speaker: dict[str, dict[str, list[Recording]]] = defaultdict(lambda: defaultdict(list))
+    by_speaker: dict[str, dict[str, list[SpeakerRecording]]] = defaultdict(lambda: defaultdict(list))
     for recording in recordings:
         by_speaker[recording.speaker][recording.session].append(recording)
     unit = "session"
@@ -145,7 +148,7 @@ def _rank(*names: str) -> bytes:
 
 
 def read_trials(path: Path) -> Iterator[tuple[str, bool, str, str]]:
-    """Lines `<1|0> <name> <name>` of a list of trials: file and line, same speaker or not, and the two names.
+    """Yield file and line, whether the speaker is the same, and the two names, of lines `<1|0> <name> <name>`.
 
     Raises:
         SerError: the file is missing, empty or not text, or a line has another form.
@@ -201,7 +204,7 @@ def draw_trials(utt2spk: Mapping[str, str], number: int, seed: int) -> list[Tria
 
 
 def write_sets(
-    data_dir: Path, sets: Mapping[str, Sequence[Recording]], trials: Sequence[Trial],
+    data_dir: Path, sets: Mapping[str, Sequence[SpeakerRecording]], trials: Sequence[Trial],
     seconds: Mapping[str, float] | None = None,
 ) -> None:
     """Write each set as the data directory `data_dir/<name>`, and `trials` to `data_dir/test/trials`.
@@ -209,7 +212,7 @@ def write_sets(
     Args:
         seconds: durations of all utterances, for `utt2dur`; None leaves that table out.
 
-    A directory that was made from these very lists is left alone, see `ser.data.corpus.write_sets`.
+    A directory that was made from the same lists is kept, see `ser.data.corpus.write_sets`.
 
     Raises:
         SerError: a set is empty, or something else is where a directory should go.
@@ -220,7 +223,7 @@ def write_sets(
             raise SerError(f"{data_dir / name}: no recording is left for this set; see the counts above")
         ordered = sorted(recordings, key=attrgetter("utterance"))
 
-        def write(folder: Path, ordered: list[Recording] = ordered, is_test: bool = name == "test") -> None:
+        def write(folder: Path, ordered: list[SpeakerRecording] = ordered, is_test: bool = name == "test") -> None:
             utt2spk = {recording.utterance: recording.speaker for recording in ordered}
             write_table(folder / "wav.scp", {recording.utterance: recording.rxfile for recording in ordered})
             write_table(folder / "utt2spk", utt2spk)
@@ -239,8 +242,8 @@ def write_sets(
         print(f"{data_dir}: {unchanged} of {len(sets)} data directories are up to date")
 
 
-def _identity(recordings: Iterable[Recording]) -> str:
-    """A hash of which files these are; a list of them would take more memory than the recordings."""
+def _identity(recordings: Iterable[SpeakerRecording]) -> str:
+    """Return a hash that changes when one of the files does; a list would take more memory than the recordings."""
     digest = hashlib.sha256()
     for recording in recordings:
         digest.update(f"{recording.path}\0{recording.size} {recording.modified}\n".encode(errors="surrogateescape"))
@@ -249,6 +252,6 @@ def _identity(recordings: Iterable[Recording]) -> str:
 
 def file_recording(
     path: str, status: os.stat_result, speaker: str, session: str, name: str, command: str = ""
-) -> Recording:
-    """The recording that is a whole file; its utterance id is `<speaker>-<name>`."""
-    return Recording(f"{speaker}-{name}", speaker, session, path, status.st_size, status.st_mtime_ns, command)
+) -> SpeakerRecording:
+    """Return the recording for a whole file; its utterance id is `<speaker>-<name>`."""
+    return SpeakerRecording(f"{speaker}-{name}", speaker, session, path, status.st_size, status.st_mtime_ns, command)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ser.base.errors import SerError
 
-_BLOCK_FRAMES = 2048  # frames in one call of torchaudio: its temporaries stay in the processor's cache
+_BLOCK_FRAMES = 2048  # frames in one call of torchaudio, whose temporaries then fit in the processor's cache
 _WINDOW_TYPES = ("hamming", "hanning", "povey", "rectangular", "blackman")
 _BOOLEANS = {"true": True, "t": True, "1": True, "": True, "false": False, "f": False, "0": False}
 
@@ -133,7 +133,7 @@ class MfccOptions:
         return int(self.sample_frequency * self.frame_length * 0.001)
 
     def num_frames(self, num_samples: int) -> int:
-        """Frames of a waveform, Kaldi's `NumFrames`; 0 for one shorter than a frame or than `min_duration`."""
+        """Return how many frames a waveform has (Kaldi's `NumFrames`); 0 if shorter than one or `min_duration`."""
         if num_samples < max(self.window, self.min_duration * self.sample_frequency):
             return 0
         if self.snip_edges:
@@ -144,25 +144,25 @@ class MfccOptions:
 def mfcc(
     waveforms: Sequence[np.ndarray], options: MfccOptions, dither_keys: Sequence[str] | None = None
 ) -> list[np.ndarray]:
-    """MFCC of many waveforms, Kaldi's numbers, by `torchaudio.compliance.kaldi.mfcc`.
+    """Compute MFCC of many waveforms, Kaldi's numbers, by `torchaudio.compliance.kaldi.mfcc`.
 
-    The waveforms, mirrored at their edges where `snip_edges` is false, are laid end to end, each beginning at a
-    multiple of the frame shift, so that one call serves many of them exactly; frames across a seam are left out.
-    Memory is about 8 times that of the waveforms.
+    The waveforms, mirrored at their edges where `snip_edges` is false, are joined, each beginning at a multiple of the
+    frame shift, so that one call computes the frames of many; frames across two of them are left out. Memory is about
+    8 times that of the waveforms.
 
     Args:
         waveforms: each (samples,) float32 at int16 scale and `options.sample_frequency`.
-        dither_keys: one string a waveform that seeds its dither; needed when `options.dither` is not 0. Equal keys
+        dither_keys: for each waveform a string that seeds its dither; needed when `options.dither` is not 0. Equal keys
             give equal dither, whatever else is in the list. The noise is added to the waveform, before framing.
 
     Returns:
-        One (frames, num_ceps) float32 array a waveform; (0, num_ceps) for one shorter than a frame.
+        For each waveform (frames, num_ceps) float32; (0, num_ceps) for one shorter than a frame.
     """
     import torch
     import torchaudio.compliance.kaldi
 
     frames = [options.num_frames(len(waveform)) for waveform in waveforms]
-    # Where each waveform's first frame stands, in frames; the next one begins after the tail of the last window.
+    # Position of each waveform's first frame, in frames; the next waveform begins after the end of the last window.
     tail = -(-options.window // options.shift) - 1
     first = np.concatenate(([0], np.cumsum([count + tail if count else 0 for count in frames])))
     signal = np.zeros(int(first[-1]) * options.shift + options.window, dtype=np.float32)
@@ -195,11 +195,11 @@ def mfcc(
 
 
 def _mirror(waveform: np.ndarray, before: int, place: np.ndarray) -> None:
-    """Fill `place` with the waveform from sample -before on, mirrored at its edges (… 2 1 0 | 0 1 2 … as Kaldi's)."""
+    """Fill `place` with the waveform from sample -before on, mirrored at its edges as in Kaldi: … 2 1 0 | 0 1 2 …"""
     inside = waveform[max(0, -before) :][: len(place) - max(0, before)]
     before = max(0, before)
     place[before : before + len(inside)] = inside
-    place[:before] = waveform[:before][::-1]  # a waveform is at least a frame long, so one reflection reaches
+    place[:before] = waveform[:before][::-1]  # a waveform is at least a frame long, so one reflection is enough
     after = len(place) - before - len(inside)
     if after:
         place[-after:] = waveform[-after:][::-1]
@@ -233,7 +233,7 @@ class VadOptions:
 
 
 def vad(log_energy: np.ndarray, options: VadOptions) -> np.ndarray:
-    """Energy voice activity detection, Kaldi's `ComputeVadEnergy`.
+    """Decide which frames are voiced, by their energy, as Kaldi's `ComputeVadEnergy`.
 
     A frame is voiced when at least `vad_proportion_threshold` of the frames up to `vad_frames_context` away exceed
     `vad_energy_threshold` + `vad_energy_mean_scale` × the utterance's mean log energy.
@@ -242,7 +242,7 @@ def vad(log_energy: np.ndarray, options: VadOptions) -> np.ndarray:
         log_energy: (frames,) natural logarithm of frame energies at int16 scale: column 0 of MFCC.
 
     Returns:
-        (frames,) float32 of 0 and 1.
+        (frames,) float32, 1 for voiced frames and 0 for others.
     """
     if len(log_energy) == 0:
         return np.zeros(0, dtype=np.float32)
@@ -258,8 +258,8 @@ def vad(log_energy: np.ndarray, options: VadOptions) -> np.ndarray:
 def sliding_cmn(features: np.ndarray, window: int = 300) -> np.ndarray:
     """Subtract the mean over a sliding window, Kaldi's `apply-cmvn-sliding --center=true --norm-vars=false`.
 
-    The window of frame t begins at t - window // 2; where it reaches over an edge it is moved inside, and where the
-    utterance is shorter it is the utterance.
+    The window of frame t begins at t - window // 2. It is moved inside where it would extend beyond an edge; in a
+    shorter utterance it is the whole utterance.
 
     Args:
         features: (frames, dimensions) float32.

@@ -1,7 +1,7 @@
-"""Noise under speech: which piece of which file (`utt2noise`), reading it, drawing it, mixing it in.
+"""Noise under speech: the table `utt2noise`, drawing pieces of noise files, reading them, mixing them in.
 
 The arithmetic is that of Kaldi's `wav-reverberate` with a background noise: powers are means of squares over the whole
-utterance and over the piece of noise that lies under it, and the mix is brought back to the power of the clean speech.
+utterance and over the piece of noise under it, and the mix is scaled to the power of the clean speech.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from ser.base.errors import SerError
 from ser.base.kaldi_tables import read_table
 from ser.data.audio import decode, resample
 
-_KEPT_SECONDS = 10.0  # files up to this long are decoded whole and kept; of longer ones only the piece is read
+_KEPT_SECONDS = 10.0  # files up to this length are decoded whole and kept; of longer ones only the piece is read
 _KEPT_FILES = 64  # 64 files of 10 s at 48 kHz are 123 MB, at MUSAN's 16 kHz 41 MB
 _SCAN_SAMPLES = 1 << 20
 
 
 @dataclass(frozen=True)
 class NoiseSpec:
-    """The noise of one utterance: SNR in dB, first sample (counted at the noise file's own rate), audio file."""
+    """The noise of one utterance: SNR in dB, first sample (at the noise file's own rate), path of the file."""
 
     snr: float
     first_sample: int
@@ -55,7 +55,7 @@ def _parse_spec(table: str | os.PathLike[str], utterance: str, value: str) -> No
 
 
 def parse_snr(text: str, where: str) -> float:
-    """An SNR in dB; `where` begins the message of the SerError raised for anything but a finite number."""
+    """Parse an SNR in dB. Raises SerError, whose message begins with `where`, for anything but a finite number."""
     try:
         snr = float(text)
     except ValueError:
@@ -104,8 +104,7 @@ class NoiseReader:
         self.rate = rate
 
     def read(self, spec: NoiseSpec, num_samples: int) -> np.ndarray:
-        """`num_samples` samples of noise at this reader's rate: from `spec.first_sample` on, round to the start again
-        where the file ends.
+        """Read `num_samples` samples at this reader's rate, from `spec.first_sample` on; a file that ends is repeated.
 
         Returns:
             (num_samples,) float32, channels averaged.
@@ -144,7 +143,7 @@ def read_noise_list(path: str | os.PathLike[str]) -> dict[str, str]:
 
 @cache
 def noise_header(path: str) -> tuple[int, int]:
-    """Length in samples and sampling rate in Hz. Raises SerError for a file that is missing, empty or no audio."""
+    """Read length in samples and rate in Hz from a header. Raises SerError for a missing, empty or other file."""
     try:
         with soundfile.SoundFile(path) as audio:
             frames, rate = audio.frames, audio.samplerate
@@ -157,9 +156,9 @@ def noise_header(path: str) -> tuple[int, int]:
 
 
 def draw_condition(lists: Collection[str], snrs: Collection[float], utterance: str, seed: int) -> tuple[str, float]:
-    """Draw one of several noise lists, by their names, and one of several SNRs in dB, a pure function of the arguments.
+    """Draw one of several noise lists, by name, and one of several SNRs in dB, as a pure function of the arguments.
 
-    Every pair is equally likely; in what order they are given does not matter.
+    Every pair is equally likely. The order of lists and of SNRs does not matter.
     """
     names, levels = sorted(lists), sorted(snrs)
     key = (seed, utterance, names, levels)
@@ -169,17 +168,17 @@ def draw_condition(lists: Collection[str], snrs: Collection[float], utterance: s
 def draw_noise(
     noises: Mapping[str, str], utterance: str, seconds: float, snr: float, purpose: str, seed: int
 ) -> NoiseSpec:
-    """Draw a noise file and where to begin in it, a pure function of the arguments.
+    """Draw a noise file and its first sample, as a pure function of the arguments.
 
-    Every file is equally likely. A file longer than the utterance is cut from an offset that leaves enough of it; of a
-    shorter one, which will be looped, any sample may come first. A piece that would be digital silence begins instead
-    at the file's next sample that is none.
+    Every file is equally likely. A file longer than the utterance begins where enough of it is left; a shorter one,
+    which will be looped, may begin at any sample. A piece that would be digital silence begins instead at the file's
+    next non-zero sample.
 
     Args:
-        noises: file per noise id; the draw depends on the ids in sorted order, not on where the files lie.
+        noises: file of each noise id; the draw depends on the sorted ids, not on the folder of the files.
         utterance: id of the source utterance.
         seconds: its duration.
-        purpose: what the draw is for, the list's name say, so that two copies draw independently.
+        purpose: a name that makes draws for different copies independent, such as that of the noise list.
 
     Raises:
         SerError: the drawn file is missing, unreadable, empty, has non-finite samples or is silent throughout.
@@ -196,12 +195,12 @@ def draw_noise(
 
 
 def _draw(count: int, *key: object) -> int:
-    """Uniform over 0 … count - 1; of a `count` a little larger, a little more (a remainder would be another number)."""
+    """Draw from 0 … count - 1, uniformly. Scales a hash: with a remainder, a new `count` would change every draw."""
     return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8]) * count >> 64
 
 
 def _first_sound(path: str, first: int) -> int:
-    """The first non-zero sample from `first` on, going round."""
+    """Return the position of the first non-zero sample from `first` on, in the file repeated."""
     frames, _ = noise_header(path)
     for begin, end in ((first, frames), (0, first)):
         for block in range(begin, end, _SCAN_SAMPLES):
@@ -212,7 +211,7 @@ def _first_sound(path: str, first: int) -> int:
 
 
 def _read_looped(path: str, first: int, count: int) -> np.ndarray:
-    """`count` samples at the file's own rate from `first` on, going round."""
+    """Read `count` samples at the file's own rate from `first` on, of the file repeated."""
     frames, rate = noise_header(path)
     if frames <= _KEPT_SECONDS * rate:
         return np.take(_read_whole(path), np.arange(first, first + count), mode="wrap")
@@ -230,7 +229,7 @@ def _read_whole(path: str) -> np.ndarray:
 
 
 def _read(path: str, first: int, count: int) -> np.ndarray:
-    """(count,) float32 at int16 scale, the channels' mean, at the file's own rate: a piece of what `decode` gives."""
+    """Read a piece of what `decode` returns: (count,) float32 at int16 scale, channels averaged, the file's rate."""
     try:
         samples, _ = soundfile.read(path, frames=count, start=first, dtype="float32")
     except soundfile.SoundFileError as error:

@@ -1,11 +1,13 @@
-"""A packed set: the features of any number of utterances in one file that is memory-mapped, not read.
+"""Features packed end to end: reading and checking those of data directories, and packed sets.
+
+A packed set holds the features of any number of utterances in one file that is memory-mapped, not read:
 
     frames.bin      (T, D) float16 or float32, row-major, little-endian: all utterances end to end
     lengths.npy     (N,) int32 frames of each utterance
     utterances      their ids, one a line
     <table>.npz     of each label table: classes (K,) sorted, and indices (N,) int32 into them
     conf/…          the front end's options, as in a data directory
-    packed.json     what the others have to be; written last, so that a set without it is none
+    packed.json     sizes and digest of the others; written last, so that a set without it is not finished
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ import errno
 import hashlib
 import itertools
 import json
+import math
 import mmap
 import os
+import re
 import shutil
 import zipfile
 from collections import Counter
@@ -26,10 +30,10 @@ from pathlib import Path
 import numpy as np
 
 from ser.base.errors import SerError
-from ser.base.files import atomic_path, file_identity, fingerprint, remove_leftovers, write_text
+from ser.base.files import atomic_path, fingerprint, remove_leftovers, write_text
 from ser.base.kaldi_tables import read_table
 from ser.base.progress import progress
-from ser.data.arks import ark_of, read_arks
+from ser.data.arks import ark_identities, read_arks
 
 DTYPES = ("float16", "float32")
 LABEL_TABLES = ("utt2spk", "utt2emo")
@@ -40,14 +44,14 @@ _FORMAT = 1
 
 
 class Pack:
-    """A packed set, opened: its index is read, its frames are mapped.
+    """An open packed set: its index is in memory, its frames are memory-mapped.
 
     Attributes:
         lengths: (N,) int32 frames of each utterance.
         frames: (T, D) float16 or float32, read-only, memory-mapped.
-        mapping: the map behind `frames`.
-        utterances: N ids, read when first looked at.
-        digest: hash of ids, lengths and frames, of content alone.
+        mapping: the memory map behind `frames`.
+        utterances: N ids, read at the first access.
+        digest: hash of ids, lengths and frames by content.
 
     Raises:
         SerError: packing has not finished, or a file is missing or of another size than the set's summary says.
@@ -80,7 +84,7 @@ class Pack:
         self.utterances: Sequence[str] = _Utterances(self.folder / _UTTERANCES, count)
 
     def labels(self, table: str) -> tuple[tuple[str, ...], np.ndarray]:
-        """The classes of a label table, sorted, and the class index (N,) int32 of each utterance.
+        """Return the classes of a label table, sorted, and the class index (N,) int32 of each utterance.
 
         Raises:
             SerError: the packed data directories do not all have this table, or its file is damaged.
@@ -104,7 +108,8 @@ class Pack:
 
 
 class _Utterances(Sequence[str]):
-    """Ids that are read when first looked at: training never does, and millions of strings take long and much."""
+    """Ids that are read at the first access, because millions of strings take time and memory and training needs none.
+    """
 
     def __init__(self, path: Path, count: int) -> None:
         self._path, self._count = path, count
@@ -123,33 +128,85 @@ class _Utterances(Sequence[str]):
         return ids
 
 
-class ContentDigest:
-    """A hash of features by content, fed one utterance after the other; equal for equal features however stored."""
+class CheckedFeatures:
+    """The features of data directories, read and checked one utterance at a time.
 
-    def __init__(self) -> None:
+    Iterated once, it yields the matrix (frames, D) of each utterance, C-contiguous and little-endian, in the order of
+    the directories and of their utt2num_frames.
+
+    Args:
+        data: directories with feats.scp and utt2num_frames.
+        dtype: the matrices' type, one of `DTYPES`.
+        tables: label tables to read, which all of the directories have.
+
+    Attributes:
+        utterances: the ids, each followed by a newline.
+        lengths: (N,) int32 frames of each utterance.
+        labels: from table to its classes, sorted, and the class index (N,) int32 of each utterance.
+        shape: all frames, D.
+
+    Raises:
+        SerError: a table or ark is missing or damaged, an utterance is in two directories, lacks a label, is not where
+            utt2num_frames has it, or has features that are not finite, not in the range of `dtype`, or not of the
+            size stated.
+    """
+
+    def __init__(
+        self, data: Sequence[str | os.PathLike[str]], dtype: str = "float32", tables: Sequence[str] = ()
+    ) -> None:
+        sources = [Path(source) for source in data]
+        self.utterances, self.lengths, self.labels = _index(sources, tables)
+        matrices = ((source / "feats.scp", *item) for source in sources for item in read_arks(source / "feats.scp"))
+        first = next(matrices)
+        self.shape = (int(self.lengths.sum(dtype=np.int64)), first[2].shape[-1])
+        self._dtype, self._matrices = dtype, itertools.chain([first], matrices)
         self._names, self._frames = hashlib.blake2b(), hashlib.blake2b()
 
-    def add(self, utterance: str, frames: np.ndarray) -> None:
-        """The next utterance's (n, D) frames, row-major."""
-        self._names.update(f"{utterance} {len(frames)}\n".encode())
-        self._frames.update(frames.data)
+    def __iter__(self) -> Iterator[np.ndarray]:
+        ids = (line[1] for line in re.finditer("(.*)\n", self.utterances))
+        for expected, found in itertools.zip_longest(zip(ids, self.lengths, strict=True), self._matrices):
+            matrix = self._checked(expected, found)
+            self._names.update(f"{expected[0]} {len(matrix)}\n".encode())
+            self._frames.update(matrix.data)
+            yield matrix
 
-    def hexdigest(self) -> str:
+    def digest(self) -> str:
+        """Return a hash of the ids and features read so far; equal for equal features, however they are stored."""
         return fingerprint(self._names.hexdigest(), self._frames.hexdigest())
+
+    def _checked(self, expected: tuple[str, int] | None, found: tuple[Path, str, np.ndarray] | None) -> np.ndarray:
+        """Return the features found in the type wanted, if they are those that the tables promise."""
+        if expected is None or found is None or expected[0] != found[1]:
+            raise SerError(
+                f"{found[0] if found else 'feats.scp'} has {found[1] if found else 'nothing'} where utt2num_frames has "
+                f"{expected[0] if expected else 'nothing'}; run steps/prepare_feats.sh again"
+            )
+        scp, utterance, matrix = found
+        if matrix.shape != (shape := (int(expected[1]), self.shape[1])):
+            raise SerError(f"{scp}: {utterance} has features of shape {matrix.shape}, expected {shape}; "
+                           "run steps/prepare_feats.sh again")
+        with np.errstate(over="ignore"):
+            converted = np.ascontiguousarray(matrix, np.dtype(self._dtype).newbyteorder("<"))
+        if not np.isfinite(converted).all():
+            if not np.isfinite(matrix).all():
+                raise SerError(f"{scp}: {utterance} has features that are not finite; run steps/prepare_feats.sh again")
+            raise SerError(f"{scp}: {utterance} has a feature of {np.abs(matrix).max():g}, beyond what {self._dtype} "
+                           f"holds ({np.finfo(self._dtype).max:g}); pack with --dtype float32")
+        return converted
 
 
 def is_packed(path: str | os.PathLike[str]) -> bool:
-    """Whether a folder is a packed set, though perhaps an unfinished one, rather than a data directory."""
+    """Return whether a folder is a packed set, finished or not, rather than a data directory."""
     return (Path(path) / _LENGTHS).exists()
 
 
 def label_file(folder: str | os.PathLike[str], table: str) -> Path:
-    """Where a packed set or a data directory has a label table, if at all."""
+    """Return the path of a label table of a packed set or a data directory, which may not exist."""
     return Path(folder) / (f"{table}.npz" if is_packed(folder) else table)
 
 
 def is_current(data: Sequence[str | os.PathLike[str]], folder: str | os.PathLike[str], dtype: str) -> bool:
-    """Whether `pack` with these arguments has nothing to do."""
+    """Return whether the packed set is up to date, so that `pack` with these arguments would change nothing."""
     summary = _summary(Path(folder))
     if summary is None or summary["made_from"] != _identity(data, dtype):
         return False
@@ -165,17 +222,16 @@ def is_current(data: Sequence[str | os.PathLike[str]], folder: str | os.PathLike
 def pack(data: Sequence[str | os.PathLike[str]], folder: str | os.PathLike[str], dtype: str = "float16") -> None:
     """Make a packed set of the features of data directories, one after the other, in the order of their feats.scp.
 
-    Frames pass through one utterance at a time. Packed are those label tables that all of the directories have.
+    One utterance's frames are in memory at a time. Packed are those label tables that all of the directories have.
 
     Args:
         data: directories with feats.scp and utt2num_frames, made by one front end.
-        folder: where; what an earlier set left there goes.
+        folder: the packed set's; an earlier set in it is replaced.
         dtype: one of `DTYPES`. float16 keeps 11 significant bits: a relative rounding error of at most 2^-11, and an
             absolute one of at most 2^-25 below 2^-14 (IEEE 754).
 
     Raises:
-        SerError: an utterance is in two directories, lacks a label, has features that are not finite, not in the
-            range of `dtype`, or not of the size stated; front ends differ; the disk has too little room.
+        SerError: as `CheckedFeatures`; or front ends differ, or the disk has too little room.
     """
     folder, sources = Path(folder), [Path(source) for source in data]
     for source in sources:
@@ -186,34 +242,21 @@ def pack(data: Sequence[str | os.PathLike[str]], folder: str | os.PathLike[str],
     made_from = _identity(data, dtype)
     options = {name: text for name in _FRONT_END if (text := _common_text(sources, name)) is not None}
     tables = [name for name in LABEL_TABLES if all((source / name).exists() for source in sources)]
-    lengths, names, labels = _index(sources, tables)
-    total = int(lengths.sum(dtype=np.int64))
-    features = _features(sources)
-    first = next(features)
-    dim = first[2].shape[-1]
-    needed = total * dim * np.dtype(dtype).itemsize
+    features = CheckedFeatures(sources, dtype, tables)
+    needed = math.prod(features.shape) * np.dtype(dtype).itemsize
     _make_room(folder, needed)
     with atomic_path(folder / _LENGTHS) as temporary, open(temporary, "wb") as file:
-        np.save(file, lengths)
-    write_text(folder / _UTTERANCES, names)
-    for table, (classes, indices) in labels.items():
+        np.save(file, features.lengths)
+    write_text(folder / _UTTERANCES, features.utterances)
+    for table, (classes, indices) in features.labels.items():
         with atomic_path(folder / f"{table}.npz") as temporary, open(temporary, "wb") as file:
             np.savez(file, classes=classes, indices=indices)
     for name, text in options.items():
         write_text(folder / name, text)
-    digest = ContentDigest()
     try:
-        with (
-            open(folder / _UTTERANCES, encoding="utf-8", newline="\n") as lines,
-            atomic_path(folder / _FRAMES) as temporary,
-            open(temporary, "wb") as file,
-        ):
-            stated = zip((line[:-1] for line in lines), lengths.tolist(), strict=True)
-            stream = itertools.zip_longest(stated, itertools.chain([first], features))
-            for expected, found in progress(stream, len(lengths), "packed"):
-                utterance, converted = _checked(expected, found, dim, dtype)
-                file.write(converted)
-                digest.add(utterance, converted)
+        with atomic_path(folder / _FRAMES) as temporary, open(temporary, "wb") as file:
+            for matrix in progress(features, len(features.lengths), "packed"):
+                file.write(matrix)
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
@@ -221,15 +264,15 @@ def pack(data: Sequence[str | os.PathLike[str]], folder: str | os.PathLike[str],
             f"{folder}: {os.strerror(error.errno)}: {_FRAMES} takes {needed / 1e9:.2f} GB; make room, or pack elsewhere"
         ) from error
     summary = {
-        "format": _FORMAT, "dtype": dtype, "utterances": len(lengths), "frames": total, "dim": dim,
-        "tables": {table: len(classes) for table, (classes, _) in labels.items()},
-        "digest": digest.hexdigest(), "made_from": made_from,
+        "format": _FORMAT, "dtype": dtype, "utterances": len(features.lengths), "frames": features.shape[0],
+        "dim": features.shape[1], "tables": {table: len(classes) for table, (classes, _) in features.labels.items()},
+        "digest": features.digest(), "made_from": made_from,
     }
     write_text(folder / _SUMMARY, json.dumps(summary, indent=1) + "\n")
 
 
 def _summary(folder: Path) -> dict | None:
-    """What packed.json says; None where there is none that could be used."""
+    """Read packed.json; None where it is missing, damaged or of another format."""
     try:
         summary = json.loads((folder / _SUMMARY).read_text(encoding="utf-8"))
         return summary if summary["format"] == _FORMAT else None
@@ -238,21 +281,17 @@ def _summary(folder: Path) -> dict | None:
 
 
 def _identity(data: Sequence[str | os.PathLike[str]], dtype: str) -> str:
-    """Of all that a packed set is made of; arks by path, size and time, tables and options by content."""
+    """Return a hash of what a packed set is made of: of arks path, size and time, of tables and options the content."""
     parts: list[object] = [_FORMAT, dtype]
     for source in map(Path, data):
-        index = read_table(source / "feats.scp", sorted_keys=False)
-        try:
-            parts += sorted(map(file_identity, {ark_of(location) for location in index.values()}))
-        except FileNotFoundError as error:
-            raise SerError(f"{error.filename}: no such ark, but {source}/feats.scp points to it; "
-                           "make the features again") from None
+        scp = source / "feats.scp"
+        parts += sorted(ark_identities(scp, read_table(scp, sorted_keys=False)).values())
         parts += [source / name for name in ("feats.scp", "utt2num_frames", *LABEL_TABLES, *_FRONT_END)]
     return fingerprint(*parts)
 
 
 def _common_text(sources: Sequence[Path], name: str) -> str | None:
-    """A file's text if it is the same in all directories, None if it is in none."""
+    """Return a file's text if it is the same in all directories, None if none has it. Raises SerError otherwise."""
     texts = {path.read_text(encoding="utf-8") if path.is_file() else None for path in (s / name for s in sources)}
     if len(texts) > 1:
         raise SerError(f"{name} is not the same in {', '.join(map(str, sources))}: their features were made with "
@@ -262,8 +301,8 @@ def _common_text(sources: Sequence[Path], name: str) -> str | None:
 
 def _index(
     sources: Sequence[Path], tables: Sequence[str]
-) -> tuple[np.ndarray, str, dict[str, tuple[list[str], np.ndarray]]]:
-    """Lengths, ids (one a line) and labels (classes and indices by table) of all utterances, in their order."""
+) -> tuple[str, np.ndarray, dict[str, tuple[list[str], np.ndarray]]]:
+    """Read ids, lengths and labels of all utterances, as `CheckedFeatures` has them, one directory at a time."""
     lengths, names, hashes = [], [], []
     codes: dict[str, list[np.ndarray]] = {table: [] for table in tables}
     seen: dict[str, dict[str, int]] = {table: {} for table in tables}
@@ -288,7 +327,7 @@ def _index(
         rank = np.empty(len(classes), np.int32)
         rank[[seen[table][name] for name in classes]] = np.arange(len(classes))
         labelled[table] = (classes, rank[np.concatenate(codes[table])])
-    return np.concatenate(lengths), joined, labelled
+    return joined, np.concatenate(lengths), labelled
 
 
 def _frame_counts(path: Path, frames: dict[str, str]) -> np.ndarray:
@@ -299,7 +338,7 @@ def _frame_counts(path: Path, frames: dict[str, str]) -> np.ndarray:
 
 
 def _check_unique(names: str, hashes: np.ndarray) -> None:
-    """That no id occurs twice; hashes first, which take a tenth of the memory that a set of millions of ids does."""
+    """Raise SerError if an id occurs twice. Compares hashes first, in a tenth of the memory that a set of ids takes."""
     in_order = np.sort(hashes)
     suspects = set(in_order[1:][in_order[1:] == in_order[:-1]].tolist())
     if suspects:
@@ -310,37 +349,8 @@ def _check_unique(names: str, hashes: np.ndarray) -> None:
                            "(steps/augment_data_dir.sh --suffix)")
 
 
-def _features(sources: Sequence[Path]) -> Iterator[tuple[Path, str, np.ndarray]]:
-    for source in sources:
-        for utterance, matrix in read_arks(source / "feats.scp"):
-            yield source / "feats.scp", utterance, matrix
-
-
-def _checked(
-    expected: tuple[str, int] | None, found: tuple[Path, str, np.ndarray] | None, dim: int, dtype: str
-) -> tuple[str, np.ndarray]:
-    """An utterance and its features in `dtype`, if they are what the tables say."""
-    if expected is None or found is None or expected[0] != found[1]:
-        raise SerError(
-            f"{found[0] if found else 'feats.scp'} has {found[1] if found else 'nothing'} where utt2num_frames has "
-            f"{expected[0] if expected else 'nothing'}; run steps/prepare_feats.sh again"
-        )
-    scp, utterance, matrix = found
-    if matrix.shape != (expected[1], dim):
-        raise SerError(f"{scp}: {utterance} has features of shape {matrix.shape}, expected {(expected[1], dim)}; "
-                       "run steps/prepare_feats.sh again")
-    with np.errstate(over="ignore"):
-        converted = np.ascontiguousarray(matrix, np.dtype(dtype).newbyteorder("<"))
-    if not np.isfinite(converted).all():
-        if not np.isfinite(matrix).all():
-            raise SerError(f"{scp}: {utterance} has features that are not finite; run steps/prepare_feats.sh again")
-        raise SerError(f"{scp}: {utterance} has a feature of {np.abs(matrix).max():g}, beyond what {dtype} holds "
-                       f"({np.finfo(dtype).max:g}); pack with --dtype float32")
-    return utterance, converted
-
-
 def _make_room(folder: Path, needed: int) -> None:
-    """Remove what an earlier packing left, if there is room for the new one then."""
+    """Remove an earlier packed set. Raises SerError, and removes nothing, if even then the new one has no room."""
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
     frames = folder / _FRAMES

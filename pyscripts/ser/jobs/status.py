@@ -1,4 +1,4 @@
-"""What became of the runs of an experiment folder: told from their files, the logs of their jobs, and Slurm's queue.
+"""What became of runs: told from the files in their folders, their locks, and Slurm's queue.
 
 Nothing is written, and nothing is asked of the runners, which may be gone.
 """
@@ -7,175 +7,164 @@ from __future__ import annotations
 
 import functools
 import os
-import re
-import shlex
-import socket
-from collections.abc import Iterator
+import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from ser.base.errors import SerError
+from ser.base.lock import is_held, read_holder
 from ser.jobs import slurm
-from ser.jobs.request import last_lines
+from ser.training.history import read_history
+from ser.training.options import RECORD, TrainOptions
+from ser.training.runs import CONFIG, FINISHED, Run, read_failure, read_runs, score_marker, training_marker
 
 STATES = ("finished", "trained", "running", "waiting", "failed", "stopped", "missing")
 
-_HEAD_BYTES, _TAIL_BYTES = 8192, 65536  # of a log that are read
-_NOTE = re.compile(
-    r"^# (?:Ended \(code (?P<code>\d+)\)|(?P<stopped>Stopped by \w+(?: to the runner)?)|(?P<sent>Sent to Slurm)"
-    r"|Running on (?P<host>\S+)(?: as Slurm job (?P<slurm>\S+)| under process (?P<process>\d+))?)",
-    re.MULTILINE,
-)
-_EPOCH = re.compile(r"^epoch (\d+/\d+)", re.MULTILINE)
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run and the job that is to make it, if a file of runs has one.
+
+    Attributes:
+        logs: of the jobs that train and score it, the pattern with JOB for the number.
+        number: of its line in the file of runs.
+    """
+
+    run: Run
+    logs: tuple[str, ...] = ()
+    number: int = 0
+
+    def log_files(self) -> list[Path]:
+        """Return the logs of its jobs that are there, the latest first."""
+        files = [Path(log.replace("JOB", str(self.number))) for log in self.logs]
+        return sorted((file for file in files if file.exists()), key=os.path.getmtime, reverse=True)
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """One run of an experiment folder.
+    """One run: its folder, its state (one of `STATES`), more about that in words, and the log of its last job.
 
-    Attributes:
-        name: its folder, relative to the experiment folder.
-        state: one of `STATES`; `trained` is a run whose scores are missing, `stopped` one that was begun and that no
-            job of now is to finish.
-        detail: more about that, in words.
-        log: of the job that says so.
+    `trained` is a run whose scores are missing, `stopped` one that was begun and that no job of now is to finish.
     """
 
-    name: str
+    folder: Path
     state: str
     detail: str
     log: Path | None
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A line of a file of commands, with the log that it has when an array runs it."""
-
-    number: int
-    out: Path
-    tests: tuple[str, ...]
-    log: Path
-    pattern: str  # of the array's logs, as the runner was given it
-    written: float  # when the line was; a log from before is of another command
-
-
-def find_runs(folder: Path) -> list[RunStatus]:
-    """The runs that are there or that an array was to make, by name.
+def find_runs(exp: Path) -> list[PlannedRun]:
+    """Return the runs of an experiment folder, those that are there and those that were planned, by folder.
 
     Raises:
-        SerError: a file of commands cannot be read.
+        SerError: a file of runs, or what is left of a run, cannot be read.
     """
-    folder = folder.resolve()
-    jobs: dict[Path, list[_Job]] = {}
-    for job in _jobs(folder):
-        jobs.setdefault(job.out, []).append(job)
-    there = {
-        path.parent
-        for name in ("config.yaml", "last.pt", "best.pt")
-        for path in folder.glob(f"**/seed*/{name}")
-    }
-    return [_status(out, jobs.get(out, []), folder) for out in sorted({*there, *jobs})]
+    exp = exp.resolve()
+    runs: dict[Path, PlannedRun] = {}
+    for config in sorted(exp.glob(f"**/seed*/{CONFIG}")):
+        runs[config.parent] = PlannedRun(_run_of(config))
+    files = [*exp.glob("runs/*.jsonl"), *exp.glob("**/jobs.jsonl")]
+    for path in sorted(files, key=os.path.getmtime):  # a later plan stands for an earlier one
+        logs = logs_of(path)
+        for number, run in enumerate(read_runs(path), 1):
+            runs[run.folder.resolve()] = PlannedRun(run, logs, number)
+    return [runs[folder] for folder in sorted(runs)]
 
 
-def _jobs(folder: Path) -> Iterator[_Job]:
-    files = [(path, path.stem) for path in folder.glob("**/*.commands")]
-    files += [(path, "run") for path in folder.glob("**/jobs") if path.is_file()]  # local/run_grid.sh
-    for path, stem in sorted(files):
-        pattern = path.parent / f"{stem}.JOB.log"
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            try:
-                words = shlex.split(line, comments=True)
-            except ValueError as error:
-                raise SerError(f"{path}:{number}: {error}") from None
-            # run.sh's lines run in the folder that exp/ lies in, the grid's begin with `cd` to it.
-            work = Path(words[1]) if words[:1] == ["cd"] else folder.parent
-            out = next((words[at + 1] for at, word in enumerate(words[:-1]) if word in ("--out", "--run")), None)
-            if out is None:
-                continue
-            tests = []
-            if "--tests" in words:
-                for word in words[words.index("--tests") + 1 :]:
-                    if "=" not in word:
-                        break
-                    tests.append(word.partition("=")[0])
-            log = Path(str(pattern).replace("JOB", str(number)))
-            yield _Job(number, (work / out).resolve(), tuple(tests), log, str(pattern), path.stat().st_mtime)
+def logs_of(runs: Path) -> tuple[str, ...]:
+    """Return the patterns of the logs of a file's jobs, which are where run.sh and local/run_grid.sh put them."""
+    if runs.name == "jobs.jsonl":
+        return (str(runs.with_name("run.JOB.log")),)
+    return tuple(str(runs.parent.parent / "log" / f"{stage}_{runs.stem}.JOB.log") for stage in ("train", "score"))
 
 
-def _status(out: Path, jobs: list[_Job], folder: Path) -> RunStatus:
-    name = os.path.relpath(out, folder)
-    tests = {test for job in jobs for test in job.tests}
-    scored = {path.parent.name.removeprefix("score_") for path in out.glob("score_*/score.json")}
-    trained = (out / ".train.done").exists() and (out / "best.pt").exists()
-    if trained and scored and tests <= scored:
-        return RunStatus(name, "finished", f"scored on {', '.join(sorted(scored))}", None)
-    said = [(state, detail, job) for job in jobs if (found := _job_status(job)) for state, detail in [found]]
-    for wanted in ("running", "waiting", "failed"):
-        for state, detail, job in said:
-            # What a training has failed with is no matter any more once it is trained.
-            if state == wanted and not (wanted == "failed" and trained and not job.tests):
-                return RunStatus(name, state, detail, job.log)
+def _run_of(config: Path) -> Run:
+    """Return the run of a folder from its config.yaml, or as good as nothing of one of before runs were planned."""
+    try:
+        record = yaml.safe_load(config.read_text(encoding="utf-8")).get(RECORD) or {}
+        known = {name: record[name] for name in Run.__annotations__ if name in record}
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
+        raise SerError(f"{config}: not the options of a training ({error}); remove that folder") from None
+    place = {"work": "/", "out": str(config.parent), "train": (), "dev": ""} | known
+    return Run(**place | {"train": tuple(place["train"]), "options": TrainOptions.read([config])})
+
+
+def status_of(planned: PlannedRun) -> RunStatus:
+    """Return what became of one run."""
+    run, folder = planned.run, planned.run.folder
+    log = next(iter(planned.log_files()), None)
+
+    def status(state: str, detail: str, log: Path | None = log) -> RunStatus:
+        return RunStatus(folder, state, detail, log)
+
+    epochs = len(read_history(folder))
+    progress = f"epoch {epochs}/{run.options.epochs}" if epochs else "no epoch yet"
+    holder = read_holder(folder)
+    if holder and is_held(folder, holder):
+        return status("running", f"{progress}, {holder}")
+    trained = (folder / FINISHED).exists() and (folder / "best.pt").exists()
+    scored = {path.parent.name.removeprefix("score_") for name in ("score.json", "trials.json")
+              for path in folder.glob(f"score_*/{name}")}
+    if trained and scored and run.tests.keys() <= scored:
+        return status("finished", f"scored on {', '.join(sorted(scored))}", None)
+    if waiting := _waits(planned):
+        return status(*waiting)
+    if failure := read_failure(folder):
+        return status("failed", failure)
+    if holder:
+        return status("failed", f"{holder} is gone; {progress}")
     if trained:
-        lacking = f"no scores on {', '.join(sorted(tests - scored))}" if tests else "no scores"
-        return RunStatus(name, "trained", lacking, None)
-    if (out / "last.pt").exists():
-        return RunStatus(name, "stopped", "goes on where it stopped if run again", None)
-    return RunStatus(name, "missing", "", None)
+        lacking = sorted(run.tests.keys() - scored)
+        return status("trained", f"no scores{' on ' if lacking else ''}{', '.join(lacking)}")
+    if (folder / "last.pt").exists():
+        return status("stopped", f"{progress}; goes on from there if run again")
+    return status("missing", "")
 
 
-def _job_status(job: _Job) -> tuple[str, str] | None:
-    """What a job's log says; None if it has not been run, or has ended well."""
+def is_finished(run: Run) -> bool:
+    """Return whether a run has been trained and scored with these options on the data as they are now."""
     try:
-        if job.log.stat().st_mtime < job.written:
-            return None
-        with open(job.log, "rb") as stream:
-            data = stream.read(_HEAD_BYTES)
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(len(data), size - _TAIL_BYTES))
-            text = (data + stream.read()).decode("utf-8", "replace")
-    except OSError:
-        return None
-    notes = list(_NOTE.finditer(text))
-    if not notes:
-        return None
-    note = notes[-1]
-    words = last_lines(job.log, 1)
-    last = f": {words[0]}" if words else ""
-    if note["code"] is not None:
-        return ("failed", f"code {note['code']}{last}") if int(note["code"]) else None
-    if note["stopped"]:
-        return "failed", note["stopped"][0].lower() + note["stopped"][1:]
-    epochs = _EPOCH.findall(text)
-    where = f"{f'epoch {epochs[-1]}, ' if epochs else ''}on {note['host']}"
-    if note["process"]:
-        if note["host"] == socket.gethostname() and not _is_runner(int(note["process"])):
-            return "failed", f"its runner is gone{last}"
-        return "running", where
-    if not (note["slurm"] or note["sent"]):
-        return "running", where  # a runner of Kaldi's, which leaves nothing to ask after
-    queue = _queue()
-    if queue is None:
-        return ("running", f"{where}; Slurm does not answer") if note["slurm"] else ("waiting", "Slurm does not answer")
-    title = Path(job.pattern).name.removesuffix(".JOB.log")
-    state = queue.get((slurm.array_name(title, job.pattern), job.number))
-    if state is None:
-        return "failed", f"no longer in Slurm's queue{last}"
-    if state.state == "PENDING":
-        return "waiting", f"in Slurm's queue ({state.reason})"
-    return "running", where if note["slurm"] else f"on {state.nodes}"
+        return training_marker(run).is_current() and all(
+            score_marker(run.folder, test, Path(run.work) / data).is_current() for test, data in run.tests.items()
+        )
+    except (SerError, OSError):  # features, or the network, are not there
+        return False
 
 
-def _is_runner(process: int) -> bool:
-    try:
-        return b"run.py" in Path(f"/proc/{process}/cmdline").read_bytes()
-    except OSError:
-        return not Path("/proc/self").exists()  # nothing to tell by
+def seconds_left(run: Run, others: Iterable[Run]) -> float | None:
+    """Return how long a run's training still takes: its own pace, else that of runs with the same data and scheme.
+
+    None if none of them has finished an epoch.
+    """
+    def kind(of: Run) -> tuple[object, ...]:
+        return of.recipe, of.features, of.train_data, of.options.network, of.options.scheme
+
+    own = read_history(run.folder)
+    paces = [record["seconds"] for record in own] or [
+        record["seconds"] for other in others if kind(other) == kind(run) for record in read_history(other.folder)
+    ]
+    return statistics.median(paces) * max(0, run.options.epochs - len(own)) if paces else None
+
+
+def _waits(planned: PlannedRun) -> tuple[str, str] | None:
+    """Return state and detail of a run whose job is in Slurm's queue; None if no job of it is."""
+    for log in planned.logs:
+        if queue := _queue():
+            title = Path(log).name.removesuffix(".JOB.log")
+            if state := queue.get((slurm.array_name(title, log), planned.number)):
+                if state.state == "PENDING":
+                    return "waiting", f"in Slurm's queue ({state.reason})"
+                return "running", f"on {state.nodes}"
+    return None
 
 
 @functools.cache
-def _queue() -> dict[tuple[str, int], slurm.State] | None:
-    """This user's jobs in Slurm's queue; None if it cannot be asked."""
+def _queue() -> dict[tuple[str, int], slurm.State]:
+    """Return this user's jobs in Slurm's queue; none if it cannot be asked."""
     try:
         return slurm.states_of_user()
     except (slurm.NoAnswer, SerError):
-        return None
+        return {}

@@ -1,4 +1,4 @@
-"""The figures of a report, as PNG files; equal figures give equal bytes."""
+"""Draw the charts of a report as PNG files; equal input gives equal bytes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from sklearn.metrics import ConfusionMatrixDisplay
 
 from ser.base.files import atomic_path
 
-# Okabe and Ito's colours, told apart by colour-blind readers as well.
-_COLOURS = ("#999999", "#56B4E9", "#E69F00", "#009E73")
+# The colours of Okabe and Ito, which colour-blind readers tell apart as well.
+_COLOURS = ("#999999", "#56B4E9", "#E69F00", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Bars:
 
 
 def bar_chart(path: str | os.PathLike[str], panels: Sequence[Bars], series: Sequence[str], ylabel: str) -> None:
-    """Write panels below each other, all with the same axes."""
+    """Draw panels below each other, all with the same axes."""
     widest = max(len(panel.groups) for panel in panels)
     figure = Figure(figsize=(max(6.5, 1.8 * widest + 2), 2.9 * len(panels) + 0.6), dpi=120, layout="constrained")
     width = 0.8 / len(series)
@@ -81,25 +82,21 @@ def confusion_matrices(
     matrices: Sequence[np.ndarray],
     classes: Sequence[str],
 ) -> None:
-    """Write matrices of counts (C, C) side by side: rows the reference, shaded and labelled by their share of the
-    row in per cent, with the count below."""
+    """Draw confusion counts (C, C) side by side: rows the reference, every field with its share of the row in per cent
+    and its count."""
     side = max(2.6, 0.75 * len(classes) + 0.6)
     figure = Figure(figsize=(side * len(names) + 1.2, side + 1.7), dpi=120, layout="constrained")
     figure.suptitle(title)
     for number, (name, matrix) in enumerate(zip(names, matrices, strict=True), 1):
         axes = figure.add_subplot(1, len(names), number)
         share = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-        axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
-        for row, column in np.ndindex(*matrix.shape):
-            axes.text(
-                column, row, f"{share[row, column]:.0f} %\n{matrix[row, column]}", ha="center", va="center", fontsize=8,
-                color="white" if share[row, column] > 55 else "black",
-            )
-        axes.set(title=name, xlabel="hypothesis")
-        axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
-        axes.set_yticks(range(len(classes)), classes if number == 1 else [""] * len(classes))
-        if number == 1:
-            axes.set_ylabel("reference")
+        display = ConfusionMatrixDisplay(share, display_labels=classes)
+        display.plot(ax=axes, cmap="Blues", colorbar=False, xticks_rotation=30, im_kw={"vmin": 0, "vmax": 100})
+        for place, text in np.ndenumerate(display.text_):
+            colour = "white" if share[place] > 55 else "black"
+            text.set(text=f"{share[place]:.0f} %\n{matrix[place]}", color=colour, fontsize=8)
+        axes.set(title=name, xlabel="hypothesis", ylabel="reference")
+        axes.label_outer()
     _save(figure, path)
 
 

@@ -1,4 +1,4 @@
-"""Metrics of a scored test set, and the files that hold them: `predictions.tsv` and `score.json`.
+"""The files of a scored test set: `predictions.tsv` and `score.json`.
 
 Both lie in `<run>/score_<test set>/`. `score.json` is written last and carries the SHA-256 of `predictions.tsv`, so a
 score that exists is whole, and belongs to the predictions beside it.
@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-# scikit-learn is imported where it is used: that takes a second, and many who import this module compute no metrics.
 from ser.base.errors import SerError
 from ser.base.files import write_text
+from ser.base.words import some
+from ser.scoring.metrics import MEASURES, metrics
 
 _FIXED_COLUMNS = ("utterance", "speaker", "reference", "hypothesis")
 _DECIMALS = 6
@@ -27,7 +28,7 @@ _DECIMALS = 6
 
 @dataclass(frozen=True)
 class Predictions:
-    """What one network said of one test set: N utterances in C-locale order, C classes.
+    """The output of one network on one test set: N utterances in C-locale order, C classes.
 
     `posteriors` is (N, C), each row summing to 1; `reference` and `hypothesis` hold class names.
     """
@@ -42,7 +43,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Score:
-    """A score as read back: the folder, what `score.json` says, and the predictions it was computed from."""
+    """A score read back: its folder, the content of `score.json`, and the predictions it was computed from."""
 
     folder: Path
     record: dict[str, Any]
@@ -58,67 +59,13 @@ def check_complete(expected: Collection[str], got: Collection[str]) -> None:
     missing, extra = sorted(set(expected) - set(got)), sorted(set(got) - set(expected))
     problems = []
     if missing:
-        problems.append(f"{len(missing)} of {len(set(expected))} utterances have no score: {_some(missing)}")
+        problems.append(f"{len(missing)} of {len(set(expected))} utterances have no score: {some(missing)}")
     if extra:
-        problems.append(f"{len(extra)} scored utterances are not in the test set: {_some(extra)}")
+        problems.append(f"{len(extra)} scored utterances are not in the test set: {some(extra)}")
     if len(got) != len(set(got)):
         problems.append("an utterance was scored twice")
     if problems:
         raise SerError("; ".join(problems) + "; make the features of the test set again (stages 1 and 2), then score")
-
-
-def metrics(reference: Sequence[str], hypothesis: Sequence[str], classes: Sequence[str]) -> dict[str, Any]:
-    """Weighted F1, UAR, accuracy, the figures of each class and the confusion matrix, by scikit-learn.
-
-    All but supports and counts are fractions from 0 to 1; a class never recognised has precision and F1 of 0. UAR
-    (unweighted average recall) averages over the classes that occur in `reference`.
-
-    Returns:
-        `weighted_f1`, `uar`, `accuracy`, `per_class` (class to `precision`, `recall`, `f1`, `support`) and
-        `confusion`, rows the reference, columns the hypothesis, both in the order of `classes`.
-
-    Raises:
-        SerError: no utterances, lists of different lengths, or a label that is not one of `classes`.
-    """
-    if not len(reference) or len(reference) != len(hypothesis):
-        raise SerError(f"cannot score {len(hypothesis)} hypotheses against {len(reference)} references")
-    unknown = sorted((set(reference) | set(hypothesis)) - set(classes))
-    if unknown:
-        raise SerError(f"labels {_some(unknown)} are not among the classes {' '.join(classes)}; check utt2emo")
-    from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support, recall_score
-
-    labels = list(classes)
-    precision, recall, f1, support = precision_recall_fscore_support(
-        reference, hypothesis, labels=labels, zero_division=0
-    )
-    present = [name for name, count in zip(labels, support, strict=True) if count]
-    return {
-        "weighted_f1": float(np.average(f1, weights=support)),
-        "uar": float(recall_score(reference, hypothesis, labels=present, average="macro", zero_division=0)),
-        "accuracy": float(accuracy_score(reference, hypothesis)),
-        "per_class": {
-            name: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
-            for name, p, r, f, n in zip(labels, precision, recall, f1, support, strict=True)
-        },
-        "confusion": confusion_matrix(reference, hypothesis, labels=labels).tolist(),
-    }
-
-
-def weighted_f1(confusion: np.ndarray) -> np.ndarray:
-    """Weighted F1 of confusion matrices (..., C, C), rows the reference, as (...): for resampling, where it is needed
-    of thousands of matrices at once."""
-    return weighted_f1_of_counts(
-        confusion.sum(axis=-1), confusion.sum(axis=-2), np.diagonal(confusion, axis1=-2, axis2=-1)
-    )
-
-
-def weighted_f1_of_counts(support: np.ndarray, chosen: np.ndarray, correct: np.ndarray) -> np.ndarray:
-    """Weighted F1 (...) from how often each class (..., C) is the reference, the hypothesis, and both.
-
-    F1 of a class is 2 correct / (support + chosen), its weight the support.
-    """
-    f1 = 2 * correct / np.maximum(support + chosen, 1)
-    return (support * f1).sum(axis=-1) / support.sum(axis=-1)
 
 
 def write_predictions(
@@ -160,7 +107,7 @@ def write_predictions(
     names = [utterances[row] for row in order]
     doubled = [name for name, following in pairwise(names) if name == following]
     if doubled:
-        raise SerError(f"{path}: {_some(doubled)} scored twice")
+        raise SerError(f"{path}: {some(doubled)} scored twice")
     write_text(path, "\n".join(lines) + "\n")
     others = (tuple(column[row] for row in order) for column in (speakers, reference, hypothesis))
     return Predictions(tuple(classes), tuple(names), *others, posteriors[order])
@@ -220,6 +167,7 @@ def write_score(
     posteriors: np.ndarray,
     classes: Sequence[str],
     checkpoint: Mapping[str, Any],
+    dropped: int = 0,
 ) -> dict[str, Any]:
     """Write `<run_dir>/score_<test_set>/{predictions.tsv,score.json}` and return the content of `score.json`.
 
@@ -227,8 +175,9 @@ def write_score(
 
     Args:
         posteriors: (N, C); see `write_predictions` for this and the other columns.
-        checkpoint: `path` of the network, its `epoch` and `dev_weighted_f1`, and whatever else is worth keeping, as
-            JSON values; the path is recorded relative to `run_dir`.
+        checkpoint: `path` and `epoch` of the network, its figures on the development set (`dev_weighted_f1`, …), and
+            whatever else is worth keeping, as JSON values; the path is recorded relative to `run_dir`.
+        dropped: utterances of the test set's lists that have no features, and so are not among the N.
 
     Raises:
         SerError: see `write_predictions`.
@@ -240,12 +189,12 @@ def write_score(
     record = {
         "test_set": test_set,
         "utterances": len(predictions.utterances),
+        "dropped": dropped,
         "classes": list(classes),
         "checkpoint": {
             **checkpoint,
             "path": os.path.relpath(checkpoint["path"], run_dir),
             "epoch": int(checkpoint["epoch"]),
-            "dev_weighted_f1": float(checkpoint["dev_weighted_f1"]),
         },
         "predictions_sha256": hashlib.sha256(tsv.read_bytes()).hexdigest(),
         **metrics(predictions.reference, predictions.hypothesis, classes),
@@ -255,12 +204,14 @@ def write_score(
 
 
 def score_folder(run_dir: str | os.PathLike[str], test_set: str) -> Path:
-    """Where the score of a run on a test set lies."""
+    """Return the folder of a run's score on a test set."""
     return Path(run_dir) / f"score_{test_set}"
 
 
 def read_score(folder: str | os.PathLike[str]) -> Score:
     """Read `score.json` and `predictions.tsv` of a `score_<test set>` folder and check one against the other.
+
+    What a `score.json` of an earlier version lacks is filled in: measures from the predictions, `dropped` with 0.
 
     Raises:
         SerError: a file is missing, cut, altered or mislabelled; the message names it.
@@ -268,14 +219,12 @@ def read_score(folder: str | os.PathLike[str]) -> Score:
     folder = Path(folder)
     path, tsv = folder / "score.json", folder / "predictions.tsv"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        test_set, classes, digest = record["test_set"], record["classes"], record["predictions_sha256"]
-        confusion, recorded = np.array(record["confusion"], dtype=np.int64), float(record["weighted_f1"])
-        figures = [recorded, record["uar"], record["accuracy"], *(record["per_class"][name]["f1"] for name in classes)]
-        in_range = all(0 <= figure <= 1 for figure in figures)
-        count = int(record["utterances"])
-        if {"path", "epoch", "dev_weighted_f1"} - set(record["checkpoint"]):
-            raise KeyError("checkpoint")
+        record = {"dropped": 0, **json.loads(path.read_text(encoding="utf-8"))}
+        test_set, classes, digest = record["test_set"], tuple(record["classes"]), record["predictions_sha256"]
+        count, dropped, confusion = int(record["utterances"]), int(record["dropped"]), record["confusion"]
+        recorded = {name: float(record[name]) for name in MEASURES if name in record}
+        if dropped < 0 or {"path", "epoch"} - set(record["checkpoint"]):
+            raise ValueError("dropped or checkpoint")
     except FileNotFoundError:
         raise SerError(f"{path}: no such file") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -287,18 +236,17 @@ def read_score(folder: str | os.PathLike[str]) -> Score:
     if hashlib.sha256(tsv.read_bytes()).hexdigest() != digest:
         raise SerError(f"{tsv}: is not the file that {path.name} was computed from")
     predictions = read_predictions(tsv)
-    if predictions.classes != tuple(classes) or len(predictions.utterances) != count:
+    if predictions.classes != classes or len(predictions.utterances) != count:
         raise SerError(f"{path}: classes or number of utterances differ from {tsv.name}")
-    from sklearn.metrics import confusion_matrix
-
-    counted = confusion_matrix(predictions.reference, predictions.hypothesis, labels=list(classes))
-    if not in_range or not np.array_equal(counted, confusion) or abs(weighted_f1(counted) - recorded) > 1e-9:
+    computed = metrics(predictions.reference, predictions.hypothesis, classes)
+    alike = all(abs(computed[name] - figure) <= 1e-9 for name, figure in recorded.items())  # false for NaN as well
+    if not alike or computed["confusion"] != confusion:
         raise SerError(f"{path}: its figures do not follow from {tsv.name}")
-    return Score(folder, record, predictions)
+    return Score(folder, record | computed, predictions)
 
 
 def _problem_with(fields: Sequence[str], posteriors: Sequence[float], classes: Sequence[str]) -> str | None:
-    """What is wrong with one line of predictions, or None."""
+    """Say what is wrong with one line of predictions; None if nothing is."""
     if not all(fields):
         return "an empty field"
     for label in fields[2:4]:
@@ -312,7 +260,3 @@ def _problem_with(fields: Sequence[str], posteriors: Sequence[float], classes: S
     if posteriors[classes.index(fields[3])] < max(posteriors) - 10**-_DECIMALS:
         return f"the hypothesis {fields[3]} is not the class of the highest posterior"
     return None
-
-
-def _some(names: Sequence[str]) -> str:
-    return " ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -1,51 +1,63 @@
-"""Every score of an experiment folder, gathered into cells: one condition on one test set, all its runs.
-
-Layout: `<exp>/<train data>_<scheme>_<init>/[fold<k>/]seed<s>/score_<test set>/`.
-"""
+"""What the scores of an experiment folder say: cells, each all runs of one condition on one test set."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ser.base.errors import SerError
-from ser.base.progress import progress
-from ser.scoring.predictions import Predictions, read_predictions, read_score, score_folder, weighted_f1
+from ser.augment.copypaste import SCHEMES
+from ser.scoring.metrics import weighted_f1
 from ser.scoring.significance import bootstrap_f1, interval, randomisation_p
 
-SCHEMES = {"none": "No CP", "se-cp": "SE-CP", "n-cp": "N-CP", "n+se-cp": "N+SE-CP"}
-TRAIN_DATA = {"clean": "Clean", "clean+noise": "Clean+Noise"}
+TRAIN_DATA = {"clean": "Clean", "clean+noise": "Clean+Noise"}  # titles; other training data go by their names
 
 RunKey = tuple[int | None, int]  # fold, seed
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What is the same for all runs of one row and column of a table."""
+    """What the runs of a cell have in common.
 
+    `model` is `<features>-<network>`. All conditions that differ in nothing but the scheme make one row of a table; the
+    one with scheme none stands for the row.
+    """
+
+    model: str
     train_data: str
     scheme: str
     init: str
+    tag: str = ""
 
     @property
     def name(self) -> str:
-        return f"{self.train_data}_{self.scheme}_{self.init}"
+        return "_".join(filter(None, (self.model, self.train_data, self.scheme, self.init, self.tag)))
+
+    @property
+    def features(self) -> str:
+        return self.model.rpartition("-")[0]
+
+    def of_scheme(self, scheme: str) -> Condition:
+        """Return the condition of another scheme in the same row."""
+        return replace(self, scheme=scheme)
 
     @classmethod
     def parse(cls, name: str) -> Condition | None:
-        """The condition that a folder name spells, or None if it spells none."""
-        schemes, data = ("|".join(map(re.escape, names)) for names in (SCHEMES, TRAIN_DATA))
-        match = re.fullmatch(rf"({data})_({schemes})_(random|xvector(?:-.+)?)", name)
-        return cls(*match.groups()) if match else None
+        """Return the condition that a folder name spells, or None if it spells none."""
+        parts = name.split("_", 4)
+        if len(parts) < 4 or not all(parts) or parts[2] not in SCHEMES or not all(parts[0].rpartition("-")):
+            return None
+        return cls(*parts)
 
-    def order(self) -> tuple[int, str, int]:
-        return list(TRAIN_DATA).index(self.train_data), self.init, list(SCHEMES).index(self.scheme)
+    def order(self) -> tuple[Any, ...]:
+        """Return the sorting key of the tables' order."""
+        known = list(TRAIN_DATA)
+        data = known.index(self.train_data) if self.train_data in known else len(known)
+        return self.model, data, self.train_data, self.init, self.tag, list(SCHEMES).index(self.scheme)
 
 
 @dataclass(frozen=True)
@@ -62,7 +74,7 @@ class RunScore:
 class Estimate:
     """A figure of a cell in per cent: mean over seeds (of means over folds) and sample standard deviation over seeds.
 
-    `mean` is None when no run is there, `std` when there is one seed only or runs are missing.
+    `mean` is None where there is no run, `std` where there is only one seed or runs are missing.
     """
 
     mean: float | None
@@ -75,7 +87,7 @@ class Estimate:
         return self.runs == self.expected
 
     def text(self, digits: int = 1) -> str:
-        """`61.2 ± 0.5`; `61.2 (2/3 runs)*` when runs are missing; a dash when all are."""
+        """Return `61.2 ± 0.5`, `61.2 (2/3 runs)*` where runs are missing, or a dash where all are."""
         if self.mean is None:
             return "—"
         if not self.complete:
@@ -128,8 +140,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Significance:
-    """Of a complete cell, in per cent: pooled weighted F1 with its interval, and against No CP the difference, its
-    interval and p (see `ser.scoring.significance`); they are None for No CP itself and where its cell is not complete.
+    """How sure the weighted F1 of a complete cell is (see `ser.scoring.significance`), in per cent.
+
+    `f1` is of the folds pooled; the difference to No CP, its interval and p are None for No CP itself and where the
+    cell of No CP is not complete.
     """
 
     speakers: int
@@ -142,7 +156,7 @@ class Significance:
 
 @dataclass(frozen=True)
 class Results:
-    """All cells of an experiment folder, and `notes`: what was left out or is missing, one line each."""
+    """All cells of an experiment folder; `notes` has a line for everything that a reader of the tables must know."""
 
     recipe: str
     exp_dir: Path
@@ -156,9 +170,9 @@ class Results:
     _significance: dict[str, dict[Condition, Significance]] = field(default_factory=dict, compare=False)
 
     @property
-    def rows(self) -> list[tuple[str, str]]:
-        """Train data and initialisation of the conditions that exist."""
-        return list(dict.fromkeys((condition.train_data, condition.init) for condition in self.conditions))
+    def rows(self) -> list[Condition]:
+        """The rows of a table, each as its condition without CopyPaste, which need not have runs."""
+        return list(dict.fromkeys(condition.of_scheme("none") for condition in self.conditions))
 
     @property
     def schemes(self) -> list[str]:
@@ -170,21 +184,22 @@ class Results:
         return self.cells.get((condition, test), Cell({}, expected))
 
     def significance(self, test: str) -> dict[Condition, Significance]:
-        """Intervals and tests of all complete cells of a test set, computed once."""
+        """Return the intervals and tests of all complete cells of a test set; they are computed once."""
         if test not in self._significance:
             found: dict[Condition, Significance] = {}
-            for train_data, init in self.rows:
-                found |= self._significance_of_row(train_data, init, test)
+            for row in self.rows:
+                found |= self._significance_of_row(row, test)
             self._significance[test] = found
         return self._significance[test]
 
-    def _significance_of_row(self, train_data: str, init: str, test: str) -> dict[Condition, Significance]:
-        row = [Condition(train_data, scheme, init) for scheme in SCHEMES]
-        complete = [condition for condition in row if self.cell(condition, test).complete]
+    def _significance_of_row(self, row: Condition, test: str) -> dict[Condition, Significance]:
+        complete = [
+            condition for condition in map(row.of_scheme, SCHEMES) if self.cell(condition, test).complete
+        ]
         if not complete:
             return {}
         counts = np.stack([self.cell(condition, test).pooled() for condition in complete])
-        # The mean over seeds, of every condition on the same resampled speakers: (resamples, conditions).
+        # (resamples, conditions): means over seeds, of every condition on the same resampled speakers
         samples = 100 * bootstrap_f1(counts).mean(axis=-1)
         f1 = 100 * weighted_f1(counts.sum(axis=2)).mean(axis=-1)
         found = {}
@@ -202,189 +217,10 @@ class Results:
         return found
 
 
-def collect(
-    exp_dir: str | os.PathLike[str],
-    recipe: str,
-    seeds: Sequence[int] | None = None,
-    folds: Sequence[int] | None = None,
-) -> Results:
-    """Read every score under `exp_dir`.
-
-    Args:
-        seeds, folds: the runs that a cell must have; None stands for all that any condition of the folder has.
-
-    Raises:
-        SerError: no scores at all; files that are broken or altered (all are named, with the command that makes
-            them again); runs with and without folds side by side; runs that were not tested on the same utterances.
-    """
-    exp_dir = Path(exp_dir)
-    if not exp_dir.is_dir():
-        raise SerError(f"{exp_dir}: no such folder; train and score first (run.sh, stages 3 and 4)")
-    notes: list[str] = []
-    runs = _find_runs(exp_dir, notes)
-    keys = {key for found in runs.values() for key in found}
-    expected_folds = _expected(folds, {fold for fold, _ in keys if fold is not None})
-    expected_seeds = _expected(seeds, {seed for _, seed in keys})
-    if folds is None and expected_folds and any(fold is None for fold, _ in keys):
-        raise SerError(
-            f"{exp_dir}: has runs with folds and runs without ({_describe(k for k in keys if k[0] is None)}); "
-            "they do not make one table: move one kind away or name the folds with --folds"
-        )
-    expected = tuple((fold, seed) for fold in expected_folds or (None,) for seed in expected_seeds)
-    surplus = keys - set(expected)
-    if surplus:
-        notes.append(f"left out because they were not asked for: {_describe(surplus)}")
-
-    tests = _tests({
-        folder.name.removeprefix("score_")
-        for found in runs.values() for key, run_dir in found.items() if key in expected
-        for folder in run_dir.glob("score_*") if folder.is_dir()
-    })
-    wanted = [
-        (condition, test, key, score_folder(run_dir, test))
-        for condition, found in runs.items() for key, run_dir in found.items() if key in expected
-        for test in tests if (score_folder(run_dir, test) / "score.json").exists()
-    ]
-    if not wanted:
-        raise SerError(
-            f"{exp_dir}: no scores of the runs asked for (<condition>/[fold<k>/]seed<s>/score_<test set>/score.json); "
-            "train and score first (run.sh, stages 3 and 4)"
-        )
-
-    problems: list[str] = []
-    scores: dict[tuple[Condition, str], dict[RunKey, RunScore]] = {}
-    tested: dict[tuple[str, int | None], tuple[Path, int]] = {}
-    for condition, test, key, folder in progress(wanted, len(wanted), "reading scores", "file"):
-        try:
-            score = read_score(folder)
-            run = RunScore(folder, score.record, *_speaker_counts(score.predictions))
-            first, identity = tested.setdefault((test, key[0]), (folder, _identity(score.predictions)))
-            if identity != _identity(score.predictions):
-                raise SerError(_difference(score.predictions, folder, first))
-        except SerError as error:
-            problems.append(f"{error}; {_remedy(recipe, condition, key, folder)}")
-            continue
-        scores.setdefault((condition, test), {})[key] = run
-    if problems:
-        raise SerError("\n  ".join([f"{len(problems)} of {len(wanted)} scores cannot be used:", *problems]))
-
-    classes = {tuple(run.record["classes"]): run for found in scores.values() for run in found.values()}
-    if len(classes) > 1:
-        places = " and ".join(str(run.folder) for run in list(classes.values())[:2])
-        raise SerError(f"{places}: have different classes; they belong in different experiment folders")
-    notes += _unlike(run for found in scores.values() for run in found.values())
-    conditions = tuple(sorted(runs, key=Condition.order))
-    cells = {place: Cell(found, expected) for place, found in scores.items()}
-    for condition in conditions:
-        for test in tests:
-            missing = cells.get((condition, test), Cell({}, expected)).missing
-            if missing:
-                notes.append(f"* {condition.name} on {test} lacks {_describe(missing)}")
-    return Results(
-        recipe, exp_dir, next(iter(classes)), conditions, tests, expected_seeds, expected_folds, cells, tuple(notes)
-    )
-
-
-def _unlike(runs: Iterable[RunScore]) -> list[str]:
-    """Training options and front ends that are not the same in all runs: their scores should not be compared."""
-    seen: dict[str, dict[str, Path]] = {}
-    for run in runs:
-        checkpoint = run.record["checkpoint"]
-        made_by = {**checkpoint.get("options", {}), "front end": checkpoint.get("front_end", "")}
-        made_by.pop("scheme", None)
-        for name, value in made_by.items():
-            seen.setdefault(name, {}).setdefault(str(value), run.folder.parent)
-    return [
-        f"BEWARE: runs differ in {name}, so their scores do not compare: "
-        + ", ".join(f"{value!r} in {folder}" for value, folder in values.items())
-        for name, values in seen.items() if len(values) > 1
-    ]
-
-
 def test_title(test: str) -> str:
-    """`test` is the clean test, `test_snr10` the 10 dB test; others go by their name."""
+    """Name a test set: `test` is the clean test, `test_snr10` the 10 dB test; others go by their own names."""
     match = re.fullmatch(r"test_snr(-?\d+)", test)
     return f"{match[1]} dB test" if match else "clean test" if test == "test" else test
 
 
 test_title.__test__ = False  # a name that pytest would collect
-
-
-def _find_runs(exp_dir: Path, notes: list[str]) -> dict[Condition, dict[RunKey, Path]]:
-    runs: dict[Condition, dict[RunKey, Path]] = {}
-    for folder in sorted(path for path in exp_dir.iterdir() if path.is_dir()):
-        condition = Condition.parse(folder.name)
-        found = {}
-        for run_dir in sorted((*folder.glob("seed*"), *folder.glob("fold*/seed*"))):
-            names = run_dir.relative_to(folder).parts
-            numbers = [re.fullmatch(r"(?:seed|fold)(\d+)", name) for name in names]
-            if run_dir.is_dir() and all(numbers):
-                fold = int(numbers[0][1]) if len(names) == 2 else None
-                found[fold, int(numbers[-1][1])] = run_dir
-        if found and condition:
-            runs[condition] = found
-        elif found:
-            notes.append(f"left out because the name is no condition's (<train data>_<scheme>_<init>): {folder}")
-    return runs
-
-
-def _expected(asked: Iterable[int] | None, seen: set[int]) -> tuple[int, ...]:
-    return tuple(sorted(seen if asked is None else set(asked)))
-
-
-def _tests(names: set[str]) -> tuple[str, ...]:
-    """Test sets in the order of the tables: the clean one, the noisy ones from the highest SNR down, the others."""
-
-    def order(name: str) -> tuple[int, int, str]:
-        match = re.fullmatch(r"test_snr(-?\d+)", name)
-        return (0, 0, "") if name == "test" else (1, -int(match[1]), "") if match else (2, 0, name)
-
-    return tuple(sorted(names, key=order))
-
-
-def _speaker_counts(predictions: Predictions) -> tuple[tuple[str, ...], np.ndarray]:
-    """Speakers, sorted, and their confusion counts (S, C, C)."""
-    speakers = tuple(sorted(set(predictions.speakers)))
-    size = len(predictions.classes)
-    row = {speaker: number for number, speaker in enumerate(speakers)}
-    label = {name: number for number, name in enumerate(predictions.classes)}
-    place = [
-        (row[speaker] * size + label[reference]) * size + label[hypothesis]
-        for speaker, reference, hypothesis in zip(
-            predictions.speakers, predictions.reference, predictions.hypothesis, strict=True
-        )
-    ]
-    return speakers, np.bincount(place, minlength=len(speakers) * size * size).reshape(-1, size, size)
-
-
-def _identity(predictions: Predictions) -> int:
-    """Equal for runs tested on the same utterances with the same speakers and labels."""
-    return hash((predictions.utterances, predictions.speakers, predictions.reference))
-
-
-def _difference(predictions: Predictions, folder: Path, first: Path) -> str:
-    """Say where two runs that must have been tested on the same utterances differ."""
-    other = read_predictions(first / "predictions.tsv")
-    here, there = (set(zip(p.utterances, p.speakers, p.reference, strict=True)) for p in (predictions, other))
-    example = " ".join(min(here ^ there))
-    return (
-        f"{folder} and {first} were not tested on the same utterances, speakers and labels: {len(here ^ there)} "
-        f"entries differ, the first is '{example}'"
-    )
-
-
-def _remedy(recipe: str, condition: Condition, key: RunKey, folder: Path) -> str:
-    fold = f" --folds {key[0]}" if key[0] is not None else ""
-    init = "random" if condition.init == "random" else "<x-vector folder>"
-    return (
-        f"remove {folder} and score again: ./run.sh --recipe {recipe} --stage 4 --train-data {condition.train_data} "
-        f"--scheme {condition.scheme} --init {init} --seeds {key[1]}{fold}"
-    )
-
-
-def _describe(keys: Iterable[RunKey]) -> str:
-    """`fold1/seed0 fold1/seed2` …, in order."""
-    return " ".join(
-        f"seed{seed}" if fold is None else f"fold{fold}/seed{seed}"
-        for fold, seed in sorted(keys, key=lambda key: (-1 if key[0] is None else key[0], key[1]))
-    )

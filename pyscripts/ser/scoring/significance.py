@@ -1,7 +1,8 @@
-"""How sure a figure is: resampling over speakers, on confusion counts per speaker.
+"""Confidence intervals and tests of weighted F1, by resampling speakers.
 
-Utterances of one speaker are not independent, so speakers are what is drawn. Counts are (..., S, C, C): S speakers, C
-classes, rows the reference. An axis before S holds runs of one condition; statistics are means over it.
+Utterances of one speaker are not independent, so whole speakers are drawn or exchanged. Confusion counts are
+(..., S, C, C): S speakers, C classes, rows the reference. An axis before S holds runs of one condition; statistics are
+means over it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ser.scoring.predictions import weighted_f1
+from ser.scoring.metrics import weighted_f1
 
 RESAMPLES = 10_000
 _SEED = 0
@@ -19,7 +20,7 @@ _BLOCK_ENTRIES = 4_000_000  # entries of one block of resampling weights: 32 MB
 
 
 def bootstrap_f1(counts: np.ndarray) -> np.ndarray:
-    """Weighted F1 of `RESAMPLES` bootstrap samples of the speakers, as (RESAMPLES, ...).
+    """Return the weighted F1 of `RESAMPLES` bootstrap samples of the speakers, as (RESAMPLES, ...).
 
     Speakers are drawn with replacement, the same ones for everything before the S axis, so that differences of
     conditions stacked there are paired. Method: B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993,
@@ -40,19 +41,19 @@ def bootstrap_f1(counts: np.ndarray) -> np.ndarray:
 
 
 def interval(samples: np.ndarray) -> tuple[float, float]:
-    """The 2.5 and 97.5 percentiles of bootstrap samples: a 95 % percentile interval."""
+    """Return the 2.5 and 97.5 percentiles of bootstrap samples, a 95 % percentile interval."""
     low, high = np.percentile(samples, [2.5, 97.5])
     return float(low), float(high)
 
 
 def randomisation_p(counts: np.ndarray, baseline: np.ndarray) -> float:
-    """Two-sided p of the difference in weighted F1 between two conditions tested on the same utterances.
+    """Return the two-sided p of the difference in weighted F1 of two conditions tested on the same utterances.
 
-    Under the hypothesis that the conditions do not differ, exchanging the two sets of outputs of any speaker changes
-    nothing; p is the share of exchanges whose difference is at least as large as the one found. With up to 14
-    speakers all exchanges are tried and p is exact; beyond, `RESAMPLES` random ones, the found one counted among
-    them. Unlike McNemar's test it tests the reported measure and does not take utterances of one speaker for
-    independent; unlike a bootstrap it cannot call few speakers proof: with S speakers, p is at least 2 / 2**S.
+    If the conditions do not differ, exchanging their outputs for any speaker changes nothing; p is the share of
+    exchanges whose difference is at least as large as the one found. With up to 14 speakers all exchanges are tried
+    and p is exact; with more, `RESAMPLES` random ones, and the one found is counted among them. Unlike McNemar's, this
+    test is about the reported measure and does not take utterances of one speaker for independent; unlike a bootstrap
+    it proves nothing from few speakers: with S of them, p is at least 2 / 2**S.
     Method: approximate randomisation, E. Noreen, Computer-Intensive Methods for Testing Hypotheses, 1989, and
     A. Yeh, COLING 2000; (count + 1) / (samples + 1): A. Davison and D. Hinkley, Bootstrap Methods, 1997, §4.2.
 
@@ -89,7 +90,7 @@ def randomisation_p(counts: np.ndarray, baseline: np.ndarray) -> float:
 
 
 def _blocks(draw: Callable[[int], np.ndarray], rows: int, speakers: int) -> Iterator[np.ndarray]:
-    """`rows` rows of `draw` in blocks that fit in memory however many speakers there are."""
+    """Yield `rows` rows of `draw` in blocks that fit in memory however many speakers there are."""
     size = max(1, _BLOCK_ENTRIES // speakers)
     for start in range(0, rows, size):
         yield draw(min(size, rows - start))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from sklearn.metrics import roc_curve
 
 from ser.base.errors import SerError
 from ser.base.kaldi_tables import read_table
@@ -68,7 +69,7 @@ def read_trials(path: str | os.PathLike[str]) -> Trials:
 
 
 def _check_consistent(trials: Trials) -> None:
-    """That no pair of utterances, in whichever order, is said to be one speaker and to be two."""
+    """Raise a SerError if one line says that two utterances are of one speaker, and another that they are not."""
     low, high = np.sort(trials.pairs, 1).T
     pair = low * len(trials.utterances) + high
     order = np.argsort(pair, kind="stable")
@@ -81,11 +82,11 @@ def _check_consistent(trials: Trials) -> None:
 
 
 def read_xvectors(trials: Trials, folder: str | os.PathLike[str]) -> np.ndarray:
-    """The x-vectors (U, D), float32, of a trial list's utterances, from a folder of `steps/extract_xvectors.sh`.
+    """Read the x-vectors (U, D), float32, of a trial list's utterances from a folder of `steps/extract_xvectors.sh`.
 
     Raises:
-        SerError: there are none, an utterance of the list has none (named, with its line), or one cannot be compared:
-            it is all zero, not finite, or of another dimension.
+        SerError: the folder has none, an utterance of the list has none (named, with its line), or an x-vector cannot
+            be compared: it is all zero, not finite, or of another dimension.
     """
     scp = Path(folder) / "xvector.scp"
     if not scp.exists():
@@ -112,7 +113,7 @@ def read_xvectors(trials: Trials, folder: str | os.PathLike[str]) -> np.ndarray:
 
 
 def cosine_scores(vectors: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Cosines (T,), float32, of pairs (T, 2) of rows of vectors (U, D), none of which is zero."""
+    """Return the cosines (T,), float32, of pairs (T, 2) of rows of vectors (U, D), none of which is zero."""
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     scores = np.empty(len(pairs), np.float32)
     blocks = range(0, len(pairs), _BLOCK)
@@ -123,21 +124,20 @@ def cosine_scores(vectors: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def error_rates(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Miss and false-alarm rates at every threshold that makes a difference, from rejecting all to accepting all.
+    """Return miss and false-alarm rates at every threshold that makes a difference, from rejecting to accepting all.
 
-    Trials of equal score are accepted together, so that their order in the list cannot matter (Fawcett, "An
-    introduction to ROC analysis", Pattern Recognition Letters 27, 2006, algorithm 1).
+    Trials of equal score are accepted together, so that their order in the list cannot matter.
 
     Args:
         scores: (T,); the higher, the more like one speaker.
         labels: (T,); 1 or True for target trials, 0 or False for others.
 
     Returns:
-        Misses among the target trials and false alarms among the others, (K + 1,) each for K distinct scores: the
-        former fall from 1 to 0, the latter rise from 0 to 1.
+        Misses among the target trials and false alarms among the others, (K + 1,) each for K distinct scores. Misses
+        fall from 1 to 0, false alarms rise from 0 to 1.
 
     Raises:
-        SerError: the two differ in length, a score is NaN, a label is neither 0 nor 1, or trials of a kind are absent.
+        SerError: the two differ in length, a score is NaN, a label is neither 0 nor 1, or all trials are of one kind.
     """
     scores, labels = np.asarray(scores), np.asarray(labels)
     if scores.ndim != 1 or scores.shape != labels.shape:
@@ -150,19 +150,17 @@ def error_rates(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.
     others = len(labels) - targets
     if not targets or not others:
         raise SerError(f"{targets} target and {others} non-target trials: error rates need both kinds")
-    order = np.argsort(scores)[::-1]
-    falling = scores[order]
-    last_of_equals = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(order) - 1)
-    accepted = np.cumsum(labels[order].astype(np.int64))[last_of_equals]
-    misses = np.append(targets, targets - accepted)
-    alarms = np.append(0, last_of_equals + 1 - accepted)
-    return misses / targets, alarms / others
+    ranks = np.unique(scores, return_inverse=True)[1]  # roc_curve refuses infinite scores
+    alarms, hits, _ = roc_curve(labels, ranks, pos_label=1, drop_intermediate=False)
+    return 1 - hits, alarms
 
 
 def eer(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Equal error rate, from 0 to 1: where misses equal false alarms on the straight lines that join the points of
-    `error_rates`. It is the crossing of the ROC curve itself, not of its convex hull: inverted scores give 1, and a
-    constant score gives 1/2. Arguments and errors as of `error_rates`.
+    """Return the equal error rate, from 0 to 1.
+
+    It is where misses equal false alarms on the straight lines that join the points of `error_rates`, which has the
+    same arguments and errors: the crossing of the ROC curve itself, not of its convex hull. Inverted scores give 1, a
+    constant score 1/2.
     """
     misses, alarms = error_rates(scores, labels)
     gap = misses - alarms  # falls strictly from 1 to -1
@@ -174,7 +172,7 @@ def eer(scores: np.ndarray, labels: np.ndarray) -> float:
 def min_dcf(
     scores: np.ndarray, labels: np.ndarray, p_target: float = 0.01, c_miss: float = 1.0, c_fa: float = 1.0
 ) -> float:
-    """Least detection cost over all thresholds, as a fraction of what accepting all or rejecting all would cost.
+    """Return the least detection cost over all thresholds, as a fraction of the cost of accepting or rejecting all.
 
     C = c_miss · P_miss · p_target + c_fa · P_fa · (1 − p_target), divided by min(c_miss · p_target,
     c_fa · (1 − p_target)), as in NIST's speaker recognition evaluation plan of 2010. Between 0 and 1.

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ser.base.errors import SerError
 from ser.base.files import atomic_path
-from ser.nets.resnet import ResNet34
+from ser.training.options import TrainOptions
+from ser.training.runs import FINISHED
+from ser.training.systems import SYSTEMS
 
-FINISHED = ".train.done"  # in a training's folder: all epochs are done
-_CONTENT = ("model", "classes", "front_end", "angular")
+_CONTENT = ("model", "classes", "front_end")
 
 
 def save_checkpoint(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
@@ -45,7 +47,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         missing = [name for name in _CONTENT if name not in content] if isinstance(content, dict) else list(_CONTENT)
         if missing:
             raise SerError(f"{path}: not a checkpoint of this version of the project (no {', '.join(missing)} in it)")
-        return content
+        return _with_options(content)
     except (RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise SerError(
             f"{path}: truncated, damaged or not a checkpoint ({str(error).splitlines()[0][:120]}); "
@@ -53,21 +55,32 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         ) from error
 
 
-def load_model(path: str | os.PathLike[str], device: torch.device) -> tuple[ResNet34, dict[str, Any]]:
-    """A network ready to evaluate, and the checkpoint it came from (`classes`, `front_end`, `epoch`, …)."""
+def _with_options(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Add what checkpoints of before there were several systems do not say: they hold the only network of then."""
+    if "options" not in checkpoint:
+        angular = checkpoint.get("angular")
+        margin = {"loss": "aam", "margin": angular[0], "scale": angular[1]} if angular else {}
+        checkpoint |= {"options": {"system": "mfcc", "network": "resnet", **margin}, "dim": 0}
+    return checkpoint
+
+
+def load_model(path: str | os.PathLike[str], device: torch.device) -> tuple[nn.Module, dict[str, Any]]:
+    """Return a network ready to evaluate, and the checkpoint it came from (`classes`, `front_end`, `epoch`, …)."""
     checkpoint = load_checkpoint(path)
-    model = ResNet34(len(checkpoint["classes"]), checkpoint["angular"])
+    options = TrainOptions(**checkpoint["options"])
+    network = SYSTEMS[options.system].networks[options.network]
+    model = network.build(checkpoint["dim"], len(checkpoint["classes"]), options)
     model.load_state_dict(checkpoint["model"])
-    return model.to(device, memory_format=torch.channels_last).eval(), checkpoint
+    return model.to(device).eval(), checkpoint
 
 
-def transfer(model: ResNet34, donor: str | os.PathLike[str], front_end: str) -> None:
-    """Give `model` every weight of a pre-trained model but those of the last layer.
+def transfer(model: nn.Module, donor: str | os.PathLike[str], front_end: str) -> None:
+    """Give `model` every weight of a pre-trained model but those of its output layers.
 
     Args:
-        model: the network to initialise; its classifier is left as it is.
+        model: the network to initialise; its `output_layers` are left as they are.
         donor: a training's folder, or a checkpoint.
-        front_end: the MFCC options of the data that `model` will see.
+        front_end: the options that made the features that `model` will see.
 
     Raises:
         SerError: the donor's training has not finished, was on another front end (rate, cepstra, …), or has other
@@ -85,11 +98,11 @@ def transfer(model: ResNet34, donor: str | os.PathLike[str], front_end: str) -> 
             f"there, {' '.join(sorted(ours - theirs)) or 'nothing'} here; make the features alike (run.sh "
             "--mfcc-config, --cmn)"
         )
-    weights = {name: value for name, value in checkpoint["model"].items() if not name.startswith("classifier.")}
-    own = model.state_dict()
+    output = tuple(f"{layer}." for layer in model.output_layers)
+    weights = {name: value for name, value in checkpoint["model"].items() if not name.startswith(output)}
+    own = {name: value for name, value in model.state_dict().items() if not name.startswith(output)}
     wrong = [name for name in own.keys() | weights.keys()
-             if not name.startswith("classifier.")
-             and (name not in weights or name not in own or own[name].shape != weights[name].shape)]
+             if name not in weights or name not in own or own[name].shape != weights[name].shape]
     if wrong:
         raise SerError(f"{path}: its layers do not fit this network: {', '.join(sorted(wrong)[:5])}")
     model.load_state_dict(weights, strict=False)

@@ -1,4 +1,4 @@
-"""Running the network over whole utterances."""
+"""Running a network over whole utterances."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ser.features.store import FeatureStore
-from ser.nets.resnet import ResNet34
 from ser.training.distributed import World
+from ser.training.systems import Store
 
-# Padded frames a batch: enough to fill the device, little enough for its memory.
-_FRAMES = {"cuda": 200_000, "cpu": 16_000}
 _BATCHES_AHEAD = 10  # read at a time from a stream, so that there are utterances of like lengths among them
 
 
-def log_posteriors(model: ResNet34, store: FeatureStore) -> np.ndarray:
-    """Log class posteriors (N, classes), float32, of every utterance of the store, taken whole, in its order.
+def log_posteriors(model: nn.Module, store: Store) -> np.ndarray:
+    """Return log class posteriors (N, classes), float32, of every utterance of the store, taken whole, in its order.
 
     Computed in float32 whatever the precision of training, in batches of like lengths; no utterance's result depends
     on the others'. The model is left in evaluation mode.
@@ -27,11 +25,11 @@ def log_posteriors(model: ResNet34, store: FeatureStore) -> np.ndarray:
 
 
 def losses_and_choices(
-    model: ResNet34, store: FeatureStore, labels: np.ndarray, world: World
+    model: nn.Module, store: Store, labels: np.ndarray, world: World
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cross-entropy (N,) of each utterance's label, in nats, and its most probable class (N,).
+    """Return the cross-entropy (N,) of each utterance's label, in nats, and its most probable class (N,).
 
-    Computed as `log_posteriors` does, by each process of the world for its share; all get the whole.
+    Computed as `log_posteriors` does. Each process of the world computes its share, and all get the whole.
     """
     truth = torch.from_numpy(labels).to(store.device)
 
@@ -39,18 +37,18 @@ def losses_and_choices(
         scores = model(frames, lengths).log_softmax(1)
         return torch.stack([-scores.gather(1, truth[indices, None])[:, 0], scores.argmax(1)], 1)
 
-    losses, choices = world.sum(_of_each(of_batch, model, store, world.rank, world.size)).T
+    losses, choices = world.sum(_of_each(of_batch, model, store, world.rank, world.world_size)).T
     return losses, choices.astype(np.int64)
 
 
 def xvectors(
-    model: ResNet34, features: Iterable[tuple[str, np.ndarray]], device: torch.device
+    model: nn.Module, features: Iterable[tuple[str, np.ndarray]], device: torch.device
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield (utterance, x-vector (400,) float32) of a stream of (utterance, (frames, D) float32), in its order.
 
     Computed as `log_posteriors` does. Holds a few batches of features at a time, however long the stream is.
     """
-    for read in _of_about(_BATCHES_AHEAD * _FRAMES[device.type], features):
+    for read in _of_about(_BATCHES_AHEAD * FeatureStore.BATCH_ROWS[device.type], features):
         utterances = [utterance for utterance, _ in read]
         lengths = np.array([len(matrix) for _, matrix in read])
         frames = torch.from_numpy(np.concatenate([matrix for _, matrix in read]))
@@ -62,7 +60,7 @@ def xvectors(
 def _of_about(
     frames: int, features: Iterable[tuple[str, np.ndarray]]
 ) -> Iterator[list[tuple[str, np.ndarray]]]:
-    """A stream in pieces of at least `frames` frames, but for the last."""
+    """Yield a stream in pieces of at least `frames` frames, but for the last."""
     piece: list[tuple[str, np.ndarray]] = []
     held = 0
     for utterance, matrix in features:
@@ -78,18 +76,18 @@ def _of_about(
 @torch.inference_mode()
 def _of_each(
     function: Callable[[Tensor, Tensor, Tensor], Tensor],
-    model: ResNet34,
-    store: FeatureStore,
+    model: nn.Module,
+    store: Store,
     part: int = 0,
     parts: int = 1,
 ) -> np.ndarray:
-    """The rows (N, …) that a function of a batch's frames, lengths and indices gives, in the store's order.
+    """Return what a function of a batch's rows, lengths and indices gives, (N, …), in the store's order.
 
-    Of several parts of the work only one is done; other rows are 0.
+    Of several parts of the work only one is done; other results are 0.
     """
     model.eval()
     rows, order = [], []
-    for number, indices in enumerate(store.in_length_order(_FRAMES[store.device.type])):
+    for number, indices in enumerate(store.in_length_order(store.BATCH_ROWS[store.device.type])):
         if number % parts == part:
             rows.append(function(*store.whole(indices), torch.from_numpy(indices).to(store.device)))
             order.append(indices)

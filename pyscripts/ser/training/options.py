@@ -1,104 +1,196 @@
-"""Training options, as conf/train.yaml and a recipe's own file set them."""
+"""The options of a training: what conf/train.yaml, a recipe's own file, the user's file and the command line set."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ser.augment.copypaste import SHORT_UTTERANCES
+from ser.augment.copypaste import SCHEMES, SHORT_UTTERANCES
 from ser.base.errors import SerError
+from ser.data.labels import EMOTION_TABLE, SPEAKER_TABLE
+from ser.scoring.metrics import MEASURES
+from ser.training.systems import SYSTEMS
+
+RECORD = "run"  # the part of a run's config.yaml that says what it was made from; everything else there is an option
 
 CHOICES = {
-    "select": ("weighted_f1", "loss"),
+    "system": tuple(SYSTEMS),
+    "scheme": tuple(SCHEMES),
+    "labels": (EMOTION_TABLE, SPEAKER_TABLE),
+    "select": (*MEASURES, "loss"),
+    "optimiser": ("adam", "adamw", "sgd"),
     "schedule": ("constant", "step", "cosine"),
     "loss": ("cross-entropy", "aam"),
     "short_utt": SHORT_UTTERANCES,
     "precision": ("auto", "fp32", "bf16"),
 }
 _POSITIVE = ("batch_size", "learning_rate", "step_epochs", "step_factor", "scale", "crop")
+_TYPES: dict[str, type | tuple[type, ...]] = {"int": int, "float": (int, float), "str": str}
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What conf/train.yaml sets; see there."""
+    """Everything that decides what weights a training ends with, but for its data; conf/train.yaml explains each.
 
-    epochs: int
-    patience: int
-    select: str
-    batch_size: int
-    learning_rate: float
-    schedule: str
-    warmup_epochs: float
-    step_epochs: float
-    step_factor: float
-    loss: str
-    margin: float
-    scale: float
-    crop: int
-    min_crop: int
-    short_utt: str
-    window: int
-    precise_bn: int
-    precision: str
+    The defaults here never change, since digests of runs count what differs from them; a new option's default is what
+    trainings did before it was there. What a user gets is conf/train.yaml's business.
+    """
 
-    @classmethod
-    def read(cls, paths: Sequence[str | os.PathLike[str]], overrides: dict[str, Any]) -> TrainOptions:
-        """Options from YAML files, later ones overriding earlier ones, then `overrides` (None: not given).
+    system: str = "mfcc"
+    network: str = "resnet"
+    scheme: str = "none"
+    seed: int = 0
+    init: str = "random"
+    labels: str = EMOTION_TABLE
+    epochs: int = 50
+    patience: int = 0
+    select: str = "weighted_f1"
+    batch_size: int = 128
+    optimiser: str = "adam"
+    learning_rate: float = 0.001
+    rates: str = ""
+    freeze: str = ""
+    beta1: float = 0.9
+    beta2: float = 0.999
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    clip: float = 0.0
+    schedule: str = "constant"
+    warmup_epochs: float = 0.0
+    step_epochs: float = 10.0
+    step_factor: float = 0.1
+    loss: str = "cross-entropy"
+    margin: float = 0.2
+    scale: float = 30.0
+    crop: int = 400
+    min_crop: int = 0
+    short_utt: str = "pad"
+    window: int = 0
+    precise_bn: int = 3
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Check every value.
 
         Raises:
-            SerError: an unreadable file, an unknown, missing or ill-typed option; the message names file and option.
+            SerError: a value is out of range or does not go with another; the message names the option.
         """
-        types = {"int": int, "float": (int, float), "str": str}
-        known = {field.name: types[field.type] for field in fields(cls)}
+        for name, kind in self.__annotations__.items():
+            value = getattr(self, name)
+            if name in CHOICES and value not in CHOICES[name]:
+                raise SerError(f"{name}: {value!r} is none of {', '.join(CHOICES[name])}")
+            if kind == "str":
+                continue
+            if not 0 <= value < math.inf:
+                raise SerError(f"{name}: {value} is not a number from 0 up")
+            if value == 0 and name in _POSITIVE:
+                raise SerError(f"{name}: 0 is not a positive number")
+        networks = SYSTEMS[self.system].networks
+        if self.network not in networks:
+            raise SerError(f"network: the system {self.system} has {', '.join(networks)}, not {self.network!r}")
+        if self.loss == "aam" and self.margin >= math.pi / 2:
+            raise SerError(f"margin: {self.margin} is an angle in radians, under {math.pi / 2:.2f}; 0.2 is usual")
+        if self.min_crop > self.crop:
+            raise SerError(f"min_crop: {self.min_crop} is greater than crop, {self.crop}")
+        for name in ("beta1", "beta2"):
+            if getattr(self, name) >= 1:
+                raise SerError(f"{name}: {getattr(self, name)} is not under 1")
+        if self.momentum and self.optimiser != "sgd":
+            raise SerError(f"momentum: is for the optimiser sgd; {self.optimiser} has beta1")
+        self.rates_by_prefix()
+
+    @classmethod
+    def read(cls, paths: Sequence[str | os.PathLike[str]], overrides: Mapping[str, Any] | None = None) -> TrainOptions:
+        """Read options from YAML files, later ones over earlier ones, then `overrides` (None: not given).
+
+        A config.yaml of a run is such a file; what it says of its data is not an option and is passed over.
+
+        Raises:
+            SerError: an unreadable file, or an unknown, ill-typed or wrong option; the message names file and option.
+        """
         values: dict[str, Any] = {}
         for path in paths:
-            try:
-                read = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-            except (yaml.YAMLError, UnicodeDecodeError) as error:
-                raise SerError(f"{path}: not valid YAML: {error}") from error
-            if not isinstance(read, dict):
-                raise SerError(f"{path}: expected lines 'option: value'")
-            for name, value in read.items():
-                if name not in known:
-                    raise SerError(f"{path}: unknown option {name!r}; one of {', '.join(known)}")
-                if cls.__annotations__[name] == "float" and isinstance(value, str):
-                    with contextlib.suppress(ValueError):  # YAML takes 1e-3, without a point, for text
-                        value = float(value)
-                if not isinstance(value, known[name]) or isinstance(value, bool):
-                    raise SerError(f"{path}: {name}: {value!r} is not of type {cls.__annotations__[name]}")
-                values[name] = value
-        values.update({name: value for name, value in overrides.items() if value is not None})
-        if missing := known.keys() - values.keys():
-            raise SerError(f"no value for {', '.join(sorted(missing))}; set it in {paths[-1]}")
-        options = cls(**values)
-        for name, kind in cls.__annotations__.items():
-            value = getattr(options, name)
-            if kind == "str":
-                if value not in CHOICES[name]:
-                    raise SerError(f"{name}: {value!r} is none of {', '.join(CHOICES[name])}")
-            elif not 0 <= value < math.inf:
-                raise SerError(f"{name}: {value} is not a number from 0 up")
-            elif value == 0 and name in _POSITIVE:
-                raise SerError(f"{name}: 0 is not a positive number")
-        if options.loss == "aam" and options.margin >= math.pi / 2:
-            raise SerError(f"margin: {options.margin} is an angle in radians, under {math.pi / 2:.2f}; 0.2 is usual")
-        if options.min_crop > options.crop:
-            raise SerError(f"min_crop: {options.min_crop} is greater than crop, {options.crop}")
-        return options
+            values |= read_values(path)
+        values |= {name: value for name, value in (overrides or {}).items() if value is not None}
+        return cls(**values)
 
-    def rate(self, epoch: float) -> float:
-        """The learning rate after `epoch` epochs, whole and parts."""
-        rate = self.learning_rate * min(1.0, epoch / self.warmup_epochs if self.warmup_epochs else 1.0)
+    def rate_factor(self, epoch: float) -> float:
+        """Return what the learning rates are multiplied by after `epoch` epochs, whole and parts."""
+        factor = min(1.0, epoch / self.warmup_epochs if self.warmup_epochs else 1.0)
         if self.schedule == "step":
-            rate *= self.step_factor ** (epoch // self.step_epochs)
+            factor *= self.step_factor ** (epoch // self.step_epochs)
         elif self.schedule == "cosine" and epoch > self.warmup_epochs:
             done = (epoch - self.warmup_epochs) / max(self.epochs - self.warmup_epochs, 1e-9)
-            rate *= (1 + math.cos(math.pi * min(1.0, done))) / 2
-        return rate
+            factor *= (1 + math.cos(math.pi * min(1.0, done))) / 2
+        return factor
+
+    def rates_by_prefix(self) -> dict[str, float]:
+        """Return the learning rates of parts of the network, by the beginning of their parameters' names."""
+        rates = {}
+        for word in self.rates.split():
+            prefix, _, rate = word.partition("=")
+            try:
+                rates[prefix] = float(rate)
+            except ValueError:
+                rates[prefix] = math.nan
+            if not prefix or not 0 < rates[prefix] < math.inf:
+                raise SerError(f"rates: {word!r} is not <part of the network>=<learning rate>, such as encoder=1e-5")
+        return rates
+
+    def changed(self) -> dict[str, Any]:
+        """Return the options that differ from this class's defaults."""
+        return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) != field.default}
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the weights after a given epoch: all that was changed but when to end.
+
+        A longer training begins as a shorter one does, except under the cosine schedule.
+        """
+        ends = {"patience"} | ({"epochs"} if self.schedule != "cosine" else set())
+        return {name: value for name, value in self.changed().items() if name not in ends}
+
+    def differences(self, other: TrainOptions) -> list[str]:
+        """Return `option: other's value -> this one's` of every option that differs."""
+        theirs = asdict(other)
+        return [f"{name}: {theirs[name]} -> {value}" for name, value in asdict(self).items() if value != theirs[name]]
+
+
+def read_values(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the options that a YAML file sets.
+
+    Raises:
+        SerError: an unreadable file, or an unknown or ill-typed option.
+    """
+    try:
+        read = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SerError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(read, dict):
+        raise SerError(f"{path}: expected lines 'option: value'")
+    if read.pop(RECORD, None) is not None:  # of a run, perhaps one of before or after this version
+        read = {name: value for name, value in read.items() if name in TrainOptions.__annotations__}
+    return {name: checked(name, value, str(path)) for name, value in read.items()}
+
+
+def checked(name: str, value: Any, where: str) -> Any:
+    """Return an option's value, as a number if it is one in words.
+
+    Raises:
+        SerError: there is no such option, or the value is of another type.
+    """
+    kind = TrainOptions.__annotations__.get(name)
+    if kind is None:
+        raise SerError(f"{where}: unknown option {name!r}; one of {', '.join(TrainOptions.__annotations__)}")
+    if kind != "str" and isinstance(value, str):  # from a command line; YAML takes 1e-3, without a point, for text
+        with contextlib.suppress(ValueError):
+            value = int(value) if kind == "int" else float(value)
+    if not isinstance(value, _TYPES[kind]) or isinstance(value, bool):
+        raise SerError(f"{where}: {name}: {value!r} is not of type {kind}")
+    return value

@@ -18,7 +18,7 @@ _RMS = 0.08 * 32768  # of every file: the mixing sets the level anyway
 
 
 def make_noise(name: str) -> np.ndarray:
-    """The file `<kind>-<number>` of `NOISE` or `MUSIC`: (192000,) int16 at 16 kHz."""
+    """Synthesise the file `<kind>-<number>` of `NOISE` or `MUSIC`: (192000,) int16 at 16 kHz."""
     sound = {**NOISE, **MUSIC}[name.rsplit("-", 1)[0]](generator("musan", name))
     sound = sound - sound.mean()
     sound *= min(_RMS / np.sqrt(np.mean(sound**2)), 30000 / np.abs(sound).max())
@@ -35,7 +35,7 @@ def _band(sound: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _wander(rng: np.random.Generator, per_second: float) -> np.ndarray:
-    """A random curve between 0 and 1 with a new value `per_second` times a second, straight lines in between."""
+    """Return a random curve between 0 and 1 with `per_second` values a second and straight lines in between."""
     knots = rng.random(int(SECONDS * per_second) + 2)
     return np.interp(_time() * per_second, np.arange(len(knots)), knots)
 
@@ -203,4 +203,4 @@ NOISE: dict[str, Maker] = {
     "rain": _rain, "wind": _wind,
 }  # fmt: skip
 MUSIC: dict[str, Maker] = {"arpeggio": _arpeggio, "band": _band_music, "chords": _chords, "percussion": _percussion}
-FILES_PER_KIND = 2
+FILES_PER_KIND = 2  # by default

@@ -106,8 +106,8 @@ MANNERS = {
 
 
 @dataclass(frozen=True)
-class Recording:
-    """What was said: (N,) int16 at 16 kHz, and where in it the speech and its emotional stretch lie, in seconds."""
+class SpokenSentence:
+    """A recording, (N,) int16 at 16 kHz, and where its speech and its emotional stretch begin and end, in seconds."""
 
     samples: np.ndarray
     speech: tuple[float, float]
@@ -125,7 +125,7 @@ class Syllable:
 
 
 def make_sentence(name: str) -> list[Syllable]:
-    """The random sentence that goes with `name`: five or six syllables, every second or third of them stressed."""
+    """Draw the sentence `name`: five or six random syllables, every second or third of them stressed."""
     rng = generator("sentence", name)
     sentence: list[Syllable] = []
     for _ in range(int(rng.integers(5, 7))):
@@ -147,8 +147,8 @@ class _Spoken:
         return sum(frames for _, frames in self.segments)
 
 
-def record(speaker: Speaker, emotion: str, sentence: list[Syllable], rng: np.random.Generator) -> Recording:
-    """A recording of `speaker` saying `sentence` with `emotion` (a key of `MANNERS`)."""
+def record(speaker: Speaker, emotion: str, sentence: list[Syllable], rng: np.random.Generator) -> SpokenSentence:
+    """Synthesise `speaker` saying `sentence` with `emotion` (a key of `MANNERS`)."""
     manner = _personal(MANNERS[emotion], speaker, strength=rng.uniform(0.9, 1.3))
     count = len(sentence)
     while True:
@@ -171,11 +171,11 @@ def record(speaker: Speaker, emotion: str, sentence: list[Syllable], rng: np.ran
     tracks = _perform(spoken, speaker, manner, stretch, rng)
     samples, start = _finish(synthesise(tracks, rng), silence, rng)
     begins, ends, *emotional = (start + frame / FRAMES_PER_SECOND for frame in (0, frames, *stretch))
-    return Recording(samples, (begins, ends), None if emotion == "neutral" else tuple(emotional))
+    return SpokenSentence(samples, (begins, ends), None if emotion == "neutral" else tuple(emotional))
 
 
 def _personal(manner: Manner, speaker: Speaker, strength: float) -> Manner:
-    """The emotion as this speaker shows it this time: every departure scaled by the speaker's habit and `strength`."""
+    """Return the manner with every departure from neutral scaled by the speaker's habit and `strength`."""
     pitch, energy = strength * speaker.pitch_cue, strength * speaker.energy_cue
     rate, quality = strength * speaker.rate_cue, strength * speaker.quality_cue
     return replace(
@@ -285,7 +285,7 @@ def _perform(
 
 
 def _finish(sound: np.ndarray, silence: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """Silence before and after, the room's noise under everything, 16 bits; also where the speech begins, s."""
+    """Add silence at both ends and the room's noise, and convert to int16; return also when the speech begins, s."""
     before, after = (round(seconds * SAMPLE_RATE / HOP) * HOP for seconds in silence)
     fade = np.minimum(1.0, np.minimum(np.arange(len(sound)), np.arange(len(sound))[::-1]) / (0.01 * SAMPLE_RATE))
     loudness = 10 ** rng.uniform(-26 / 20, -20 / 20) * 32768  # RMS of the speech, -26 to -20 dB of full scale

@@ -1,4 +1,4 @@
-"""Voices: what differs between speakers whatever they say, and how each of them shows an emotion."""
+"""Voices: properties of a speaker that do not depend on what is said, and the speaker's way to show emotions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Speaker:
 
 
 def make_speaker(name: str, sex: str) -> Speaker:
-    """The voice that goes with `name`; the sexes differ in tract length, pitch and breathiness, and overlap in all."""
+    """Draw the voice of speaker `name`; the sexes differ in tract length, pitch and breathiness, and overlap in all."""
     rng = generator("speaker", name)
     female = sex == "f"
     return Speaker(

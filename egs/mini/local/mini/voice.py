@@ -22,7 +22,7 @@ _FRICTION_BANDWIDTH = 1200.0  # Hz
 
 @dataclass
 class Tracks:
-    """What the voice does, one value per 5 ms frame; T is the number of frames."""
+    """Parameters of the voice, one value per 5 ms frame; T is the number of frames."""
 
     f0: np.ndarray  # (T,) fundamental frequency, Hz
     formants: np.ndarray  # (T, F) resonance frequencies, Hz
@@ -37,7 +37,7 @@ class Tracks:
 
 
 def synthesise(tracks: Tracks, rng: np.random.Generator) -> np.ndarray:
-    """The sound of `tracks`: (T * 80,) float64 at 16 kHz, of no particular level."""
+    """Return the sound of `tracks`: (T * 80,) float64 at 16 kHz, at an arbitrary level."""
     num_samples = len(tracks.f0) * HOP
     voiced, openness = _glottis(tracks, rng)
     breath = rng.standard_normal(num_samples) * (0.3 + 0.7 * openness)  # noise comes with the flow
@@ -54,13 +54,13 @@ def synthesise(tracks: Tracks, rng: np.random.Generator) -> np.ndarray:
 
 
 def _per_sample(track: np.ndarray) -> np.ndarray:
-    """(T,) values in the middle of their frames to (T * 80,), by straight lines."""
+    """Interpolate (T,) values in the middle of their frames to (T * 80,) linearly."""
     frames = (np.arange(len(track) * HOP) + 0.5) / HOP - 0.5
     return np.interp(frames, np.arange(len(track)), track)
 
 
 def _glottis(tracks: Tracks, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Flow derivative of the glottal pulses, about 1 at its strongest, and how open the glottis is (0 to 1)."""
+    """Return the flow derivative of the glottal pulses, at most about 1, and how open the glottis is (0 to 1)."""
     cycles_a_sample = _per_sample(tracks.f0) / SAMPLE_RATE
     cycle = np.cumsum(cycles_a_sample).astype(int)
     cycles_a_sample *= 1 + np.clip(rng.standard_normal(cycle[-1] + 1)[cycle] * _per_sample(tracks.jitter), -0.2, 0.2)
@@ -76,26 +76,26 @@ def _glottis(tracks: Tracks, rng: np.random.Generator) -> tuple[np.ndarray, np.n
 
 
 def _frames(source: np.ndarray) -> np.ndarray:
-    """Spectra (T + 1, bins) of the source in Hann windows of two hops, which add up to one everywhere."""
+    """Return spectra (T + 1, bins) of the source in Hann windows of two hops, which add up to one everywhere."""
     window = np.hanning(2 * HOP + 1)[:-1]
     padded = np.concatenate([np.zeros(HOP), source, np.zeros(HOP)])
     return np.fft.rfft(np.lib.stride_tricks.sliding_window_view(padded, 2 * HOP)[::HOP] * window, _FFT)
 
 
 def _at_frames(track: np.ndarray) -> np.ndarray:
-    """Tracks hold for [t, t + 1) hops; the T + 1 windows of `_frames` are centred where those meet."""
+    """Return a track at the centres of the T + 1 windows of `_frames`, which lie where its frames meet."""
     edges = np.concatenate([track[:1], track, track[-1:]])
     return (edges[1:] + edges[:-1]) / 2
 
 
 def _resonator(frequency: np.ndarray, bandwidth: np.ndarray | float) -> np.ndarray:
-    """Denominators (T, 3) of Klatt's resonator in powers of z^-1; (T,) Hz in."""
+    """Return denominators (T, 3) of Klatt's resonator in powers of z^-1, from frequencies (T,) in Hz."""
     radius = np.exp(-np.pi * bandwidth / SAMPLE_RATE) * np.ones_like(frequency)
     return np.stack([np.ones_like(frequency), -2 * radius * np.cos(2 * np.pi * frequency / SAMPLE_RATE), radius**2], 1)
 
 
 def _product(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Polynomials (T, m) times polynomials (T, n), row by row: (T, m + n - 1)."""
+    """Multiply polynomials (T, m) by polynomials (T, n), row by row, to (T, m + n - 1)."""
     result = np.zeros((len(first), first.shape[1] + second.shape[1] - 1))
     for power, coefficient in enumerate(second.T):
         result[:, power : power + first.shape[1]] += first * coefficient[:, None]
@@ -103,7 +103,7 @@ def _product(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _all_pole(denominator: np.ndarray) -> np.ndarray:
-    """Transfer functions (T, bins) with these denominators (T, n) and gain one at 0 Hz."""
+    """Return transfer functions (T, bins) with these denominators (T, n) and gain one at 0 Hz."""
     return denominator.sum(1, keepdims=True) / np.fft.rfft(denominator, _FFT)
 
 

@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""Plan the runs that a recipe is asked for: one JSON line each, with everything that training and scoring need.
+
+run.sh calls this before anything else is done, so that a wrong option shows before hours of features. A run is
+
+    EXP/<features>-<network>_<train data>_<scheme>_<init>[_<tag>]/[fold<k>/]seed<n>
+
+where the tag is --tag, or else what --config and the training options change against the recipe's own options: the
+file's name, and `option-value` for each option given here. A folder that holds a training with other options is
+refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import yaml
+
+from ser.augment.copypaste import SCHEMES
+from ser.base.errors import SerError, run_main
+from ser.base.files import write_text
+from ser.data.labels import EMOTION_TABLE
+from ser.training.options import CHOICES, RECORD, TrainOptions, checked
+from ser.training.runs import Run, refuse_other_options
+from ser.training.systems import SYSTEMS
+
+ROOT = Path(__file__).resolve().parent.parent
+OF_RUNS = ("system", "network", "scheme", "seed", "init", "labels")  # options that run.sh has of its own
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list-options", action="store_true", help="print the names of the training options, and exit")
+    parser.add_argument("--list-systems", action="store_true",
+                        help="print a line '<system> <network> …' of each system, its default network first, and exit")
+    parser.add_argument("--driver-options", type=Path, metavar="FILE",
+                        help="print the options of run.sh that the config.yaml of a run fixes, a word a line, and exit")
+    parser.add_argument("--recipe", help="name of the recipe")
+    parser.add_argument("--task", default="emotion", help="its task (default: %(default)s)")
+    parser.add_argument("--system", default="mfcc", choices=tuple(SYSTEMS), help="(default: %(default)s)")
+    parser.add_argument("--features", help="name of the features, for folders (default: the system's)")
+    parser.add_argument("--network", help="(default: the system's first)")
+    parser.add_argument("--train-data", default="clean", help="name of the training data (default: %(default)s)")
+    parser.add_argument("--scheme", default="none", help="CopyPaste schemes, blank-separated (default: %(default)s)")
+    parser.add_argument("--init", default="random", help="random, or the folder of a pre-trained model")
+    parser.add_argument("--seeds", default="0", help="blank-separated (default: %(default)s)")
+    parser.add_argument("--tag", default="", help="last part of the folders' names (default: the options changed)")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="training options over the recipe's own")
+    parser.add_argument("--config-name", help="name of that file, for the tag (default: its own without ending)")
+    parser.add_argument("--labels", default=EMOTION_TABLE, choices=CHOICES["labels"], help="(default: %(default)s)")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="(default: %(default)s)")
+    parser.add_argument("--splits", default="-", metavar="FILE",
+                        help="JSON lines with fold, train, dev and tests; -: standard input (default: -)")
+    parser.add_argument("--exp-dir", default="exp", metavar="EXP", help="(default: %(default)s)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where the runs go")
+    parser.add_argument("training", nargs="*", metavar="-- --OPTION VALUE", help="options of conf/train.yaml")
+    args = parser.parse_args()
+    if args.list_options:
+        print("\n".join(f.name.replace("_", "-") for f in fields(TrainOptions) if f.name not in OF_RUNS))
+    elif args.list_systems:
+        for name, system in SYSTEMS.items():
+            print(name, *system.networks)
+    elif args.driver_options:
+        print("\n".join(driver_options(args.driver_options)))
+    elif not args.recipe or not args.out:
+        parser.error("--recipe and --out are needed")
+    else:
+        runs = list(plan(args))
+        for run in runs:
+            refuse_other_options(run)
+        write_text(args.out, "".join(f"{run.line()}\n" for run in runs))
+
+
+def driver_options(path: Path) -> list[str]:
+    """Return what run.sh must be given to make the run of a config.yaml again; nothing for a file of options alone."""
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SerError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(config, dict) or not isinstance(record := config.get(RECORD), dict):
+        return []
+    said = {
+        "system": config.get("system"), "network": config.get("network"), "scheme": config.get("scheme"),
+        "seeds": config.get("seed"), "init": config.get("init"), "folds": record.get("fold"),
+        "train-data": record.get("train_data"), "tag": record.get("tag"),
+    }
+    return [word for name, value in said.items() if value not in (None, "") for word in (f"--{name}", str(value))]
+
+
+def plan(args: argparse.Namespace) -> Iterator[Run]:
+    """Yield the runs, scheme by scheme, in each fold by fold, in each seed by seed.
+
+    Raises:
+        SerError: an option is wrong, or a split cannot be read.
+    """
+    schemes, seeds = words(args.scheme, "--scheme"), words(args.seeds, "--seeds")
+    for scheme in schemes:
+        if scheme not in SCHEMES:
+            raise SerError(f"--scheme: '{scheme}' is none of {', '.join(SCHEMES)}")
+    for seed in seeds:
+        if not re.fullmatch("0|[1-9][0-9]*", seed):
+            raise SerError(f"--seeds takes whole numbers, not '{seed}'")
+    network = args.network or next(iter(SYSTEMS[args.system].networks))
+    features = args.features or args.system
+    if not re.fullmatch(r"[\w+.-]*", args.tag, re.ASCII):
+        raise SerError(f"--tag {args.tag!r}: letters, digits, '.', '+', '-' and '_' only")
+    init_name, init = named_init(args.init)
+    options, tag = resolve(args, network)
+    splits = read_splits(args.splits)
+    for scheme in schemes:
+        condition = "_".join(filter(None, (f"{features}-{network}", args.train_data, scheme, init_name, tag)))
+        for split in splits:
+            for seed in seeds:
+                fold = split["fold"]
+                place = Path(args.exp_dir, condition, *([] if fold is None else [f"fold{fold}"]), f"seed{seed}")
+                of_run = {"scheme": scheme, "seed": int(seed), "init": init}
+                yield Run(
+                    os.getcwd(), str(place), tuple(split["train"]), split["dev"], split["tests"],
+                    TrainOptions(**(asdict(options) | of_run)), args.device, args.recipe, args.task, features,
+                    args.train_data, init_name, tag, fold,
+                )
+
+
+def words(text: str, option: str) -> list[str]:
+    """Return the words of an option's value, of which there must be one, and none twice."""
+    listed = text.split()
+    if not listed:
+        raise SerError(f"{option} cannot be empty")
+    if twice := next((word for word in listed if listed.count(word) > 1), None):
+        raise SerError(f"{option}: '{twice}' is given twice in '{text}'")
+    return listed
+
+
+def named_init(init: str) -> tuple[str, str]:
+    """Return how folders name a pre-trained model, and its absolute path; `random` for both where there is none.
+
+    Folders of one name (seed0) are no reason to mix up what started from them: a checksum of the weights is added.
+    """
+    if init == "random":
+        return init, init
+    best = Path(init) / "best.pt"
+    if not best.is_file():
+        raise SerError(f"--init {init}: no best.pt there; name the folder of a pre-trained model, or random")
+    name = re.sub("[^A-Za-z0-9.]+", "-", Path(init).resolve().name)
+    return f"xvector-{name}-{zlib.crc32(best.read_bytes()):08x}", str(Path(init).resolve())
+
+
+def resolve(args: argparse.Namespace, network: str) -> tuple[TrainOptions, str]:
+    """Return the options of the runs and their tag."""
+    fixed = {"system": args.system, "network": network, "labels": args.labels}
+    places = (ROOT / "conf/train.yaml", ROOT / f"conf/{args.system}-{network}.yaml",
+              ROOT / "egs" / args.recipe / "conf/train.yaml")
+    files: list[Path] = [path for path in places if path.is_file()]
+    base, parts = TrainOptions.read(files, fixed), []
+    configured = base
+    if args.config:
+        of_runs = {name: getattr(base, name) for name in OF_RUNS}
+        configured = TrainOptions.read([*files, args.config], of_runs)
+        if configured != base and not driver_options(args.config):  # a run's own config.yaml has its tag with it
+            parts.append(args.config.stem if args.config_name is None else args.config_name)
+    said = list(zip(args.training[::2], args.training[1::2], strict=True))
+    changes = {}
+    for option, text in said:
+        name = option.removeprefix("--").replace("-", "_")
+        value = changes[name] = checked(name, text, "run.sh")
+        if value != getattr(configured, name):
+            parts.append(f"{option.removeprefix('--')}-{text}")
+    tag = args.tag or re.sub(r"[^\w+.-]+", "-", "_".join(filter(None, parts)), flags=re.ASCII).strip("-")
+    return TrainOptions(**(asdict(configured) | changes)), tag
+
+
+def read_splits(path: str) -> list[dict]:
+    """Read the lines that a task writes of its folds."""
+    text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    try:
+        splits = [json.loads(line) for line in text.splitlines()]
+        return [{name: split[name] for name in ("fold", "train", "dev", "tests")} for split in splits]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SerError(f"{path}: not lines with fold, train, dev and tests ({error})") from None
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,58 @@
+"""What can be told of directories of features without reading the features: lengths, identity, front end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ser.base.errors import SerError
+from ser.base.files import fingerprint
+from ser.base.kaldi_tables import read_table
+from ser.data.arks import ark_identities
+from ser.features.packed import Pack, is_packed
+
+
+def frame_counts(data: Sequence[str | os.PathLike[str]]) -> tuple[Sequence[str], np.ndarray]:
+    """Return the utterances of data directories, or of one packed set, and the frames (N,) of each."""
+    if is_packed(data[0]):
+        pack = Pack(data[0])
+        return pack.utterances, pack.lengths
+    frames: dict[str, str] = {}
+    for folder in data:
+        frames |= read_table(Path(folder) / "utt2num_frames")
+    return list(frames), np.array([int(count) for count in frames.values()])
+
+
+def front_end(data: Sequence[str | os.PathLike[str]]) -> str:
+    """Return the options that made the features of all of the data, as lines; '' where no directory records them.
+
+    Raises:
+        SerError: they differ from one directory to another.
+    """
+    found: dict[str, str] = {}
+    for folder in data:
+        lines: list[str] = []
+        for name in ("mfcc.conf", "cmn.conf"):
+            path = Path(folder) / "conf" / name
+            if path.is_file():
+                lines += [line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        found.setdefault("\n".join(sorted(filter(None, lines))), str(folder))
+    if len(found) > 1:
+        raise SerError(f"the features of {' and '.join(found.values())} were made with different options; "
+                       "make them alike (run.sh stages 1 and 2)")
+    return next(iter(found), "")
+
+
+def features_digest(data: Sequence[str | os.PathLike[str]]) -> str:
+    """Return a hash that changes whenever the features of any of the data do, without reading them.
+
+    Raises:
+        SerError: a packed set is not finished, or a table or an ark is missing.
+    """
+    packs = [Pack(folder).digest for folder in data if is_packed(folder)]
+    indices = [Path(folder) / "feats.scp" for folder in data if not is_packed(folder)]
+    arks = {identity for index in indices for identity in ark_identities(index, read_table(index)).values()}
+    return fingerprint(*packs, *indices, sorted(arks))

@@ -1,0 +1,143 @@
+"""The tables of one corpus, as data: weighted F1, intervals and tests, other measures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter, itemgetter
+from typing import Any
+
+from ser.augment.copypaste import SCHEMES
+from ser.scoring.metrics import MEASURES
+from ser.scoring.results import TRAIN_DATA, Condition, Results, test_title
+
+Figure = Callable[[dict[str, Any]], float]  # a figure of the content of score.json
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """A titled table of strings; the first `labels` columns are row labels, the others figures."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    labels: int
+
+    def text(self) -> str:
+        """Return the table with aligned columns, for a terminal."""
+        lines = [self.header, *self.rows]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(self.header))]
+        shown = [
+            "  ".join(
+                cell.ljust(width) if column < self.labels else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in lines
+        ]
+        return "\n".join([self.title, shown[0], "-" * max(map(len, shown)), *shown[1:]])
+
+    def markdown(self) -> str:
+        ruler = ["---" if column < self.labels else "---:" for column in range(len(self.header))]
+        lines = [self.header, ruler, *([cell.replace("*", "\\*") for cell in row] for row in self.rows)]
+        return "\n".join([f"**{self.title}**", "", *("| " + " | ".join(line) + " |" for line in lines)])
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The columns that tell the rows of a table apart; model and tag only where they differ."""
+
+    columns: dict[str, Callable[[Condition], str]]
+
+    @classmethod
+    def of(cls, rows: Iterable[Condition]) -> Labels:
+        rows = list(rows)
+        columns = {
+            "Model": attrgetter("model"),
+            "Training data": lambda row: TRAIN_DATA.get(row.train_data, row.train_data),
+            "Init": attrgetter("init"),
+            "Tag": attrgetter("tag"),
+        }
+        always = ("Training data", "Init")
+        return cls({name: get for name, get in columns.items() if name in always or len(set(map(get, rows))) > 1})
+
+    def __call__(self, row: Condition) -> list[str]:
+        return [get(row) for get in self.columns.values()]
+
+
+weighted_f1_of: Figure = itemgetter("weighted_f1")
+
+
+def class_f1_of(name: str) -> Figure:
+    return lambda record: record["per_class"][name]["f1"]
+
+
+def figures(classes: Sequence[str]) -> dict[str, tuple[str, Figure]]:
+    """Return heading and function of every figure of a test set: all measures, then the F1 of each class."""
+    measures = {name: (measure.heading, itemgetter(name)) for name, measure in MEASURES.items()}
+    return measures | {f"f1_{name}": (f"F1 {name}", class_f1_of(name)) for name in classes}
+
+
+def summary_tables(results: Results) -> list[ResultTable]:
+    """Make a table of weighted F1 per test set, with a column per scheme."""
+    labels = Labels.of(results.rows)
+    return [
+        ResultTable(
+            f"Weighted F1 (%), {test_title(test)}",
+            (*labels.columns, *(SCHEMES[scheme] for scheme in results.schemes)),
+            [
+                (*labels(row), *(
+                    results.cell(row.of_scheme(scheme), test).estimate(weighted_f1_of).text()
+                    for scheme in results.schemes
+                ))
+                for row in results.rows
+            ],
+            len(labels.columns),
+        )
+        for test in results.tests
+    ]
+
+
+def measure_tables(results: Results) -> list[ResultTable]:
+    """Make a table of all other figures per test set, with a row per condition."""
+    shown = {name: figure for name, figure in figures(results.classes).items() if name != "weighted_f1"}
+    titles = ", ".join(MEASURES[name].title for name in shown if name in MEASURES)
+    return [
+        _condition_table(
+            f"{titles} and F1 of each class (%), {test_title(test)}", results,
+            [heading for heading, _ in shown.values()],
+            lambda condition, test=test: [
+                results.cell(condition, test).estimate(figure).text() for _, figure in shown.values()
+            ],
+        )
+        for test in results.tests
+    ]
+
+
+def significance_table(results: Results, test: str) -> ResultTable:
+    """Make the table of intervals and tests against No CP, with a row per condition."""
+
+    def cells(condition: Condition) -> list[str]:
+        found = results.significance(test).get(condition)
+        if found is None:
+            return ["lacks runs", "—", "—"]
+        low, high = found.f1_interval
+        f1 = f"{found.f1:.1f} [{low:.1f}, {high:.1f}]"
+        if found.p is None:
+            return [f1, "—", "—"]
+        low, high = found.difference_interval
+        p = f"{found.p:.3f}" if found.p >= 0.001 else f"{found.p:.1g}"
+        return [f1, f"{found.difference:+.1f} [{low:+.1f}, {high:+.1f}]", p]
+
+    header = ("Weighted F1 [95 %]", "Difference to No CP [95 %]", "p")
+    return _condition_table(f"Against No CP, {test_title(test)}", results, header, cells)
+
+
+def _condition_table(
+    title: str, results: Results, header: Sequence[str], cells: Callable[[Condition], Sequence[str]]
+) -> ResultTable:
+    labels = Labels.of(results.rows)
+    return ResultTable(
+        title, (*labels.columns, "Scheme", *header),
+        [(*labels(condition), SCHEMES[condition.scheme], *cells(condition)) for condition in results.conditions],
+        len(labels.columns) + 1,
+    )

@@ -1,0 +1,191 @@
+"""Training a classifier: planned batches of a store, a network, cross-entropy, and its figures on the dev set."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ser.augment.copypaste import BatchPlan, CopyPaste
+from ser.base.errors import SerError
+from ser.base.files import fingerprint
+from ser.data.labels import EMOTION_TABLE, NEUTRAL, Labels
+from ser.features.packed import Pack, is_packed, pack
+from ser.scoring.metrics import MEASURES, count_confusion
+from ser.training.checkpoint import transfer
+from ser.training.device import resolve_precision
+from ser.training.distributed import World
+from ser.training.evaluation import losses_and_choices
+from ser.training.optimiser import freeze, make_optimiser, set_rate_factor, set_training
+from ser.training.options import TrainOptions
+from ser.training.runs import Run, inputs_hash
+from ser.training.systems import SYSTEMS, Store
+
+
+def make_plans(data: Sequence[str], options: TrainOptions) -> tuple[CopyPaste, Labels, Sequence[str]]:
+    """Return the planner of a training, its labels and its utterances, from tables alone, without reading features."""
+    utterances, lengths = SYSTEMS[options.system].lengths(data)
+    if is_packed(data[0]):
+        labels = Labels(*Pack(data[0]).labels(options.labels))
+    else:
+        labels = Labels.read(data, utterances, table=options.labels)
+    emotions = options.labels == EMOTION_TABLE
+    neutral = labels.classes.index(NEUTRAL) if emotions and NEUTRAL in labels.classes else None
+    plans = CopyPaste(
+        labels.indices, lengths, options.scheme, neutral, options.batch_size, options.crop, options.short_utt,
+        options.seed, min_crop=options.min_crop, window=options.window,
+    )
+    return plans, labels, utterances
+
+
+class Classification:
+    """The network of a run with its optimiser and its data, as `ser.training.trainer.Trainer` trains it."""
+
+    def __init__(self, run: Run, device: torch.device, world: World) -> None:
+        self.run, self.options, self.device, self.world = run, run.options, device, world
+        self.system = SYSTEMS[self.options.system]
+        self.precision = resolve_precision(self.options.precision, device)
+        self.front_end = self.system.front_end([*run.train, run.dev])
+
+    # ---- data
+
+    def load(self) -> None:
+        """Read the data and make the network and its optimiser.
+
+        Raises:
+            SerError: data, labels or the pre-trained model are missing, damaged, or do not fit each other.
+        """
+        options, train = self.options, self.run.train
+        self.plans, labels, utterances = make_plans(train, options)
+        self.classes, self.examples = labels.classes, len(labels.indices)
+        if self.examples // self.plans.batches_per_epoch < self.world.world_size:
+            raise SerError(f"{self.world.world_size} processes share batches of {options.batch_size} of "
+                           f"{self.examples} utterances: some would have none; ask for fewer processes")
+        self.train, self.dev = self._load(train), self._load([self.run.dev])
+        self.world.barrier()
+        if not is_packed(train[0]) and list(self.train.utterances) != list(utterances):
+            raise SerError(f"{train[0]}: feats.scp and utt2num_frames disagree; run prepare_feats.sh again")
+        self.dev_labels = Labels.read([self.run.dev], self.dev.utterances, labels.classes, options.labels)
+        content = fingerprint(self.train.digest, self.dev.digest)
+        self.digest = fingerprint(inputs_hash(self.run, content), options.identity())
+
+        torch.manual_seed(options.seed)
+        self.network = self.system.networks[options.network].build(self.train.dim, len(self.classes), options)
+        if options.init != "random":
+            transfer(self.network, options.init, self.front_end)
+        self.network = self.network.to(self.device)
+        freeze(self.network, options)
+        self.parallel = self.world.parallel(self.network, self.device)
+        self.optimiser = make_optimiser(self.network, options)
+
+    def _load(self, data: Sequence[str]) -> Store:
+        """Return the store of a set; where several processes of a node want it, one packs it and all map the file."""
+        if self.world.world_size == 1 or is_packed(data[0]):
+            return self.system.load(data, self.device)
+        # One name for this run and node, so that what a kill leaves behind is used up by the next start.
+        name = f"ser-{fingerprint(self.run.folder.resolve(), data)[:16]}-{self.world.node}"
+        folder = Path(tempfile.gettempdir()) / name
+        try:
+            if self.world.local_rank == 0:
+                pack(data, folder, "float32")
+            self.world.barrier()
+            store = self.system.load([str(folder)], self.device)
+            store.utterances = list(store.utterances)  # which is otherwise read when asked for
+            self.world.barrier()
+        finally:
+            if self.world.local_rank == 0:
+                shutil.rmtree(folder, ignore_errors=True)  # the mappings keep what they need of it
+        return store
+
+    def describe(self) -> str:
+        """Return what is trained on what, in a line."""
+        threads = f"{torch.get_num_threads()} threads"
+        if self.world.world_size > 1:
+            threads += f" in each of {self.world.world_size} processes"
+        return (f"{self.examples} utterances, {len(self.dev.lengths)} dev, {len(self.classes)} classes, scheme "
+                f"{self.options.scheme}, {self.device.type} {self.precision}, {threads}")
+
+    # ---- training
+
+    def batches(self, epoch: int, first: int) -> Iterator[BatchPlan]:
+        """Yield what is left of an epoch, from batch `first` on, with the network in training mode."""
+        set_training(self.network, self.options)
+        yield from self.plans.epoch(epoch, first)
+
+    def step(self, plan: BatchPlan, rate_factor: float) -> Tensor:
+        """Take one step of the optimiser on a batch.
+
+        Returns:
+            The sum of the losses of this process's examples, on the device: reading it would make a GPU wait.
+        """
+        if plan.ahead is not None:
+            self.train.prefetch(plan.ahead)
+        examples, plan = len(plan), plan.share(self.world.rank, self.world.world_size)
+        rows, lengths = self.train.batch(plan)
+        labels = torch.from_numpy(plan.labels).to(self.device, non_blocking=True)
+        with self._autocast():
+            logits = self.parallel(rows, lengths, labels)
+        loss = F.cross_entropy(logits.float(), labels, reduction="sum")
+        set_rate_factor(self.optimiser, rate_factor)
+        self.optimiser.zero_grad(set_to_none=True)
+        # Gradients are averaged over processes: in all, the gradient of the whole batch's mean.
+        (loss * (self.world.world_size / examples)).backward()
+        if self.options.clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip)
+        self.optimiser.step()
+        return loss.detach()
+
+    def evaluate(self, epoch: int) -> dict[str, float]:
+        """Re-estimate batch-norm statistics; return the dev set's loss (nats an utterance) and every measure."""
+        if self.options.precise_bn:
+            self._estimate_statistics(self.plans.plain(epoch, self.options.precise_bn))
+        truth = self.dev_labels.indices
+        losses, choices = losses_and_choices(self.network, self.dev, truth, self.world)
+        confusion = count_confusion(truth, choices, len(self.classes))
+        return {"loss": float(losses.mean()), **{name: float(measure(confusion)) for name, measure in MEASURES.items()}}
+
+    @torch.no_grad()
+    def _estimate_statistics(self, batches: Iterable[BatchPlan]) -> None:
+        """Replace batch-norm running averages, which lag behind the weights, by means over a few plain batches."""
+        set_training(self.network, self.options)
+        norms = [module for module in self.network.modules()
+                 if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training]
+        if not norms:
+            return
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a cumulative average
+        for plan in batches:
+            rows, lengths = self.train.batch(plan.share(self.world.rank, self.world.world_size))
+            with self._autocast():
+                self.network.embed(rows, lengths)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    # ---- checkpoints
+
+    def state(self) -> dict[str, Any]:
+        """Return what evaluation and transfer need of the network as it is now."""
+        return {
+            "model": self.network.state_dict(), "classes": list(self.classes), "dim": self.train.dim,
+            "front_end": self.front_end, "options": self.options.changed(),
+        }
+
+    def training_state(self) -> dict[str, Any]:
+        """Return what going on needs besides `state`."""
+        return {"optimiser": self.optimiser.state_dict()}
+
+    def resume(self, last: dict[str, Any]) -> None:
+        """Take up what `state` and `training_state` returned."""
+        self.network.load_state_dict(last["model"])
+        self.optimiser.load_state_dict(last["optimiser"])

@@ -1,0 +1,111 @@
+"""The systems that can be trained, and the networks of each: the one place where a new one is announced.
+
+A system says what is read: how a data directory's examples become a store. A network says what is computed from it.
+Options, checks, folder names, help texts and checkpoints take their names from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+import numpy as np
+
+from ser.features.directories import features_digest, frame_counts, front_end
+
+if TYPE_CHECKING:  # what needs torch is imported where it is used: names and checks are asked for by many
+    import torch
+    from torch import Tensor, nn
+
+    from ser.augment.copypaste import BatchPlan
+    from ser.training.options import TrainOptions
+
+
+class Store(Protocol):
+    """The examples of a set as rows end to end, whatever a row is: a frame of features, a sample of a waveform.
+
+    Attributes:
+        utterances: ids, N of them.
+        lengths: (N,) rows of each utterance.
+        dim: numbers in a row.
+        device: where batches are.
+        digest: hash of the content.
+        BATCH_ROWS: rows, padding included, of an evaluation batch, by device type.
+    """
+
+    utterances: Sequence[str]
+    lengths: np.ndarray
+    device: torch.device
+    digest: str
+    BATCH_ROWS: ClassVar[dict[str, int]]
+
+    @property
+    def dim(self) -> int: ...
+
+    def batch(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
+        """Return the rows of all examples of a plan end to end, (n, dim), and the rows of each, (B,) on the CPU."""
+
+    def whole(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return whole utterances as a batch, as `batch` does."""
+
+    def prefetch(self, utterances: np.ndarray) -> None:
+        """Have utterances that will be needed soon read in the background."""
+
+    def in_length_order(self, rows: int) -> Iterator[np.ndarray]:
+        """Yield all indices in batches of like lengths of at most so many padded rows."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network on a system's rows.
+
+    `build(dim, classes, options)` returns a module with `forward(rows, lengths, labels=None)` to logits (B, classes),
+    `embed(rows, lengths)` to embeddings (B, E), and `output_layers`, the beginnings of the names of the parameters that
+    depend on the classes, which a network pre-trained on other classes does not hand on.
+    """
+
+    what: str
+    build: Callable[[int, int, TrainOptions], nn.Module]
+
+
+@dataclass(frozen=True)
+class System:
+    """What is read.
+
+    Attributes:
+        what: a phrase for --help.
+        networks: by name, the default one first.
+        load: data directories (or one packed set) and a device to their store.
+        lengths: data directories to the ids of their utterances and the rows of each, without reading their features.
+        identity: data directories to a hash that changes when their features do, without reading them.
+        front_end: data directories to the options that made their features.
+    """
+
+    what: str
+    networks: dict[str, Network]
+    load: Callable[[Sequence[str], torch.device], Store]
+    lengths: Callable[[Sequence[str]], tuple[Sequence[str], np.ndarray]]
+    identity: Callable[[Sequence[str]], str]
+    front_end: Callable[[Sequence[str]], str]
+
+
+def _resnet(dim: int, classes: int, options: TrainOptions) -> nn.Module:
+    from ser.nets.resnet import ResNet34
+
+    return ResNet34(classes, (options.margin, options.scale) if options.loss == "aam" else None)
+
+
+def _load_features(data: Sequence[str], device: torch.device) -> Store:
+    from ser.features.store import FeatureStore
+
+    return FeatureStore.load(data, device)
+
+
+SYSTEMS: dict[str, System] = {
+    "mfcc": System(
+        "MFCC of voiced frames (Pappagari et al., ICASSP 2021)",
+        {"resnet": Network("ResNet-34 with 32-head attention pooling", _resnet)},
+        _load_features, frame_counts, features_digest, front_end,
+    ),
+}
