@@ -58,7 +58,7 @@ def content(work: Path) -> dict[str, object]:
     found: dict[str, object] = {}
     for path in sorted(work.rglob("*")):
         name = str(path.relative_to(work))
-        apart = ("log", "tensorboard", "split")
+        apart = ("log", "tensorboard", "split", "runs")
         if not path.is_file() or path.name.endswith(".done") or any(part.startswith(apart) for part in path.parts):
             continue
         assert not path.name.endswith(".tmp"), f"{path}: left behind"
