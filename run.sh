@@ -84,6 +84,7 @@ fi
 # The config.yaml of an earlier run stands for the options that made the run; the user's words beat it.
 config=${opt[config]} work_dir=$(absolute "${opt[work-dir]:-$SER_ROOT/egs/${opt[recipe]}}")
 if [ -n "$config" ] && { [ "$facts" -gt 0 ] || [ -f "$config" ]; }; then
+  [ -f "$config" ] || of_pipe=(--config-name "") # which has none to tag runs with
   config=$(config_file "$config" "$work_dir/exp/runs")
   of_config=$("$SER_ROOT/pyscripts/plan_runs.py" --driver-options "$config")
   if [ -n "$of_config" ]; then
@@ -116,6 +117,7 @@ network=${opt[network]:-${networks[1]}}
 for word in ${opt[folds]}; do
   [[ " ${opt[all-folds]} " = *" $word "* ]] || die "--folds: $recipe has ${opt[all-folds]:-no folds}, not '$word'"
 done
+[ -z "$(xargs -n 1 <<< "${opt[folds]}" | sort | uniq -d)" ] || die "--folds: one is given twice in '${opt[folds]}'"
 folds=${opt[folds]:-${opt[all-folds]}}
 set_training_device
 
@@ -181,10 +183,7 @@ if [ "${opt[stage]}" -lt 5 ]; then
     --network "$network" --train-data "$train_data" --scheme "${opt[scheme]}" --init "$init" --seeds "${opt[seeds]}"
     --labels "$(task labels)" --device "${opt[device]}" --exp-dir "$exp")
   [ -z "${opt[tag]}" ] || options+=(--tag "${opt[tag]}")
-  if [ -n "$config" ]; then
-    options+=(--config "$config")
-    [ -f "$(absolute "${opt[config]}")" ] || options+=(--config-name "") # of a pipe
-  fi
+  [ -z "$config" ] || options+=(--config "$config" ${of_pipe[@]+"${of_pipe[@]}"})
   [ -n "$plan" ] || mkdir -p "$exp/runs"
   runs=${plan:-$exp/runs/$$.tmp}
   splits=$(task splits)

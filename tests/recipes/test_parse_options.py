@@ -30,7 +30,8 @@ parse_options "$@" << 'END'
 --cmd=run.py CMD           job runner
 OTHERS
 END
-echo "nj=${{opt[nj]}} pass=${{opt[pass]}} snr=${{opt[snr]}} wav=${{opt[write-wav]}} kind=${{opt[kind]}} port=${{opt[port]}}"
+echo "nj=${{opt[nj]}} pass=${{opt[pass]}} snr=${{opt[snr]}} wav=${{opt[write-wav]}} kind=${{opt[kind]}}" \\
+  "port=${{opt[port]}}"
 echo "args:$(printf ' <%s>' "${{args[@]}}") others:$(printf ' <%s>' "${{others[@]}}")"
 """
 
