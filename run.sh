@@ -196,6 +196,9 @@ if [ "${opt[stage]}" -lt 5 ]; then
   runs=$exp/runs/$name.jsonl
 fi
 
+if [ "${opt[stage]}" -le 2 ]; then
+  holder=$("$SER_ROOT/pyscripts/hold_folder.py" "$data" "lists and features are being made here") || exit 1
+fi
 if runs_stage 0; then
   begin 0 "lists of $recipe"
   [ -z "$corpus_dir" ] || for_corpus+=(--corpus-dir "$corpus_dir")
@@ -216,6 +219,8 @@ if runs_stage 2; then
   features copies
   finish 2
 fi
+
+[ "${opt[stage]}" -gt 2 ] || kill "$holder" 2>/dev/null || true # runs have locks of their own
 
 # array <verb> <runner> <command…>: run a command over all runs as an array of jobs.
 array() {

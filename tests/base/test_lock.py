@@ -89,3 +89,18 @@ def test_nested_work_is_refused_and_damage_is_not_in_the_way(tmp_path: Path) -> 
     (tmp_path / ".lock").write_text("{")
     with FolderLock(tmp_path, "is in use"):
         pass
+
+
+def test_a_folder_is_held_for_a_script_until_it_ends(tmp_path: Path, shell) -> None:
+    """By a process of its own, which a pipe behind the script does not wait for."""
+    hold = f"{ROOT}/pyscripts/hold_folder.py {tmp_path}/data 'data are being made here'"
+    started = time.monotonic()
+    shell(f"( {hold} > /dev/null; test -f {tmp_path}/data/.lock; echo done ) | cat")
+    assert time.monotonic() - started < 15
+    with subprocess.Popen(["bash", "-c", f". {ROOT}/path.sh; {hold}; sleep 60"], stdout=subprocess.PIPE,
+                          text=True) as script:
+        script.stdout.readline()
+        done = shell(f"{hold}", ok=False)
+        assert f"data are being made here by process {script.pid} on" in done.stderr
+        script.kill()
+    shell(f"{hold} && sleep 0.1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -41,10 +42,16 @@ class FolderLock:
     lost power a moment ago.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], doing: str) -> None:
-        """`doing` completes the refusal: "<folder>: <doing> by process 12 on host since …"."""
+    def __init__(self, folder: str | os.PathLike[str], doing: str, process: int | None = None) -> None:
+        """Prepare to hold a folder.
+
+        Args:
+            folder: what to hold; made if it does not exist.
+            doing: completes the refusal, "<folder>: <doing> by process 12 on host since …".
+            process: on whose behalf; None is this process.
+        """
         self._folder, self._path, self._doing = Path(folder), Path(folder) / _NAME, doing
-        self._ended = threading.Event()
+        self._process, self._ended = process or os.getpid(), threading.Event()
 
     def __enter__(self) -> FolderLock:
         """Take the lock.
@@ -53,9 +60,10 @@ class FolderLock:
             SerError: another process holds it; the message says which.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        own = Holder(socket.gethostname(), os.getpid(), _started(os.getpid()), time.time())
-        mine = self._path.with_name(f"{_NAME}.{own.host}.{own.process}")
+        own = Holder(socket.gethostname(), self._process, _started(self._process), time.time())
+        mine = self._path.with_name(f"{_NAME}.{own.host}.{os.getpid()}")
         mine.write_text(json.dumps(asdict(own)), encoding="utf-8")
+        self._own = own
         try:
             while True:
                 try:
@@ -70,7 +78,8 @@ class FolderLock:
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        self._path.unlink(missing_ok=True)
+        if read_holder(self._folder) == self._own:
+            self._path.unlink(missing_ok=True)
 
     def _take_away_if_void(self, mine: Path) -> None:
         """Remove the lock that is there once nobody holds it any more.
@@ -86,7 +95,7 @@ class FolderLock:
             if waited > PATIENCE_SECONDS if here else _renewed(self._path) != seen:
                 raise SerError(f"{self._folder}: {self._doing} by {holder}; wait for it, or stop it first")
             if waited < 0.1:
-                print(f"{self._folder}: {self._doing} by {holder}; waiting to see whether it goes on", flush=True)
+                print(f"{self._folder}: {self._doing} by {holder}; waiting to see whether it goes on", file=sys.stderr)
             time.sleep(0.5 if here else 5.0)
         with suppress(FileNotFoundError):
             if read_holder(self._folder) == holder:
@@ -111,6 +120,11 @@ def is_held(folder: str | os.PathLike[str], holder: Holder, now: float | None = 
     if holder.host == socket.gethostname():
         return _started(holder.process) == holder.started
     return (time.time() if now is None else now) - _renewed(Path(folder) / _NAME) < LEASE_SECONDS
+
+
+def is_running(process: int) -> bool:
+    """Return whether a process of this machine is there and is no zombie."""
+    return _started(process) != ""
 
 
 def _started(process: int) -> str:
