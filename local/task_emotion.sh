@@ -126,7 +126,8 @@ print_splits() {
     train="\"$dir/train$suffix\"" tests="\"test\": \"$dir/test$suffix\""
     [ "${opt[train-data]}" = clean ] || train+=", \"$dir/train_$noisy$suffix\""
     for name in "${noisy_tests[@]}"; do tests+=", \"$name\": \"$dir/$name$suffix\""; done
-    echo "{\"fold\": $fold, \"train\": [$train], \"dev\": \"$dir/dev$suffix\", \"tests\": {$tests}}"
+    echo "{\"fold\": $fold, \"train\": [$train], \"dev\": \"$dir/dev$suffix\", \"tests\": {$tests},"\
+      "\"test_list\": \"$dir/test\"}"
   done
 }
 

@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--labels", default=EMOTION_TABLE, choices=CHOICES["labels"], help="(default: %(default)s)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="(default: %(default)s)")
     parser.add_argument("--splits", default="-", metavar="FILE",
-                        help="JSON lines with fold, train, dev and tests; -: standard input (default: -)")
+                        help="JSON lines with fold, train, dev, tests, test_list; -: standard input (default: -)")
     parser.add_argument("--exp-dir", default="exp", metavar="EXP", help="(default: %(default)s)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where the runs go")
     parser.add_argument("training", nargs="*", metavar="-- --OPTION VALUE", help="options of conf/train.yaml")
@@ -125,7 +125,7 @@ def plan(args: argparse.Namespace) -> Iterator[Run]:
                 yield Run(
                     os.getcwd(), str(place), tuple(split["train"]), split["dev"], split["tests"],
                     TrainOptions(**(asdict(options) | of_run)), args.device, args.recipe, args.task, features,
-                    args.train_data, init_name, tag, fold,
+                    args.train_data, init_name, tag, fold, split["test_list"],
                 )
 
 
@@ -181,8 +181,8 @@ def read_splits(path: str) -> list[dict]:
     """Read the lines that a task writes of its folds."""
     text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
     try:
-        splits = [json.loads(line) for line in text.splitlines()]
-        return [{name: split[name] for name in ("fold", "train", "dev", "tests")} for split in splits]
+        return [{"test_list": "", **{name: split[name] for name in ("fold", "train", "dev", "tests")}, **split}
+                for split in map(json.loads, text.splitlines())]
     except (ValueError, KeyError, TypeError) as error:
         raise SerError(f"{path}: not lines with fold, train, dev and tests ({error})") from None
 

@@ -20,6 +20,7 @@ from ser.base.arguments import named_folder
 from ser.base.errors import SerError, run_main
 from ser.data.datadir import DataDir
 from ser.data.labels import EMOTION_TABLE, Labels
+from ser.data.rearrange import listed_utterances
 from ser.scoring.metrics import MEASURES
 from ser.scoring.predictions import check_complete, write_score
 from ser.training.checkpoint import load_model
@@ -49,18 +50,19 @@ def main() -> None:
         run = read_run(args.runs, args.job)
         os.chdir(run.work)
         folder, tests, device = Path(run.out), {name: Path(data) for name, data in run.tests.items()}, run.device
+        listed = listed_utterances(run.test_list) if run.test_list else set()
     elif args.run and args.tests and not args.runs:
-        folder, tests, device = args.run, dict(args.tests), "auto"
+        folder, tests, device, listed = args.run, dict(args.tests), "auto", set()
     else:
         parser.error("name a run and its tests (--run, --tests), or a line of a file of runs (--runs, --job)")
     if not (folder / FINISHED).exists() and not args.allow_unfinished:
         raise SerError(f"{folder}: its training has not finished; run.sh --stage 3 finishes it (--allow-unfinished)")
     with at_work(folder, "is being scored"):
-        score_tests(folder, tests, set_up_device(args.device or device))
+        score_tests(folder, tests, listed, set_up_device(args.device or device))
 
 
-def score_tests(run: Path, tests: dict[str, Path], device: torch.device) -> None:
-    """Score one run on every test set that it has not been scored on."""
+def score_tests(run: Path, tests: dict[str, Path], listed: set[str], device: torch.device) -> None:
+    """Score one run on every test set that it has not been scored on; `listed` are all utterances, if known."""
     model: nn.Module | None = None
     for name, data in tests.items():
         marker = score_marker(run, name, data)
@@ -70,11 +72,11 @@ def score_tests(run: Path, tests: dict[str, Path], device: torch.device) -> None
         marker.clear()
         if model is None:
             model, checkpoint = load_model(run / "best.pt", device)
-        marker.write(score_test(run, name, data, model, checkpoint, device))
+        marker.write(score_test(run, name, data, listed, model, checkpoint, device))
 
 
 def score_test(
-    run: Path, name: str, data: Path, model: nn.Module, checkpoint: dict, device: torch.device
+    run: Path, name: str, data: Path, listed: set[str], model: nn.Module, checkpoint: dict, device: torch.device
 ) -> list[Path]:
     """Score a network on one test set and return the files written.
 
@@ -100,6 +102,7 @@ def score_test(
         [classes[index] for index in labels.indices], posteriors, classes,
         {"path": best, "options": asdict(options), "epoch": checkpoint["epoch"], "front_end": front_end,
          **{key: figure for key, figure in checkpoint.items() if key.startswith("dev_")}},
+        dropped=len(listed - set(store.utterances)),
     )
     figures = ", ".join(f"{measure.title} {100 * record[key]:.2f}" for key, measure in MEASURES.items())
     print(f"{name}: {figures} over {record['utterances']} utterances", flush=True)

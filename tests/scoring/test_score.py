@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import score as program
 import torch
+from conftest import ROOT
 from tiny_data import SMALL, make_data
 
 from ser.base.errors import SerError
@@ -105,3 +106,17 @@ def test_a_truncated_checkpoint_is_named(trained: Path, run: Path, shell) -> Non
     (run / "best.pt").write_bytes((run / "best.pt").read_bytes()[:3000])
     done = shell(f"pyscripts/score.py --run {run} --device cpu --tests test={trained}/dev", ok=False)
     assert "best.pt: truncated, damaged or not a checkpoint" in done.stderr
+
+
+def test_utterances_that_the_front_end_dropped_are_counted(trained: Path, run: Path, tmp_path: Path, shell) -> None:
+    """Those still in the list of a fold, and those that make_mfcc.sh took out of the list that it was given."""
+    listed = tmp_path / "listed"
+    listed.mkdir()
+    utt2spk = (trained / "dev" / "utt2spk").read_text()
+    (listed / "utt2spk").write_text(utt2spk + "zz-1 zz\n")
+    (listed / ".backup").mkdir()
+    (listed / ".backup" / "dropped_utterances").write_text("zz-2 feats.scp\nzz-2 vad.scp\n")
+    record = Run(str(run.parent), run.name, ("-",), "-", {"test": str(trained / "dev")}, test_list=str(listed))
+    (tmp_path / "runs.jsonl").write_text(record.line() + "\n")
+    shell(f"OMP_NUM_THREADS=1 {ROOT}/pyscripts/score.py --runs {tmp_path}/runs.jsonl --job 1 --device cpu")
+    assert read_score(run / "score_test").record["dropped"] == 2

@@ -86,6 +86,13 @@ def fix(path: str | os.PathLike[str]) -> dict[str, list[str]]:
     return dropped
 
 
+def listed_utterances(path: str | os.PathLike[str]) -> set[str]:
+    """Return the utterances of a data directory, those that `fix` has dropped included."""
+    dropped = Path(path) / ".backup" / "dropped_utterances"
+    lines = dropped.read_text(encoding="utf-8").splitlines() if dropped.exists() else []
+    return {*DataDir(path).utterances, *(line.split()[0] for line in lines)}
+
+
 def pick(data: DataDir, how: str, number: int, seed: int = 0) -> list[str]:
     """Choose utterances.
 

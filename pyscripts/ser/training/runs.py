@@ -41,6 +41,7 @@ class Run:
         tests: data directories by the names of the test sets.
         options: of the training.
         device: cpu, cuda, or auto.
+        test_list: data directory with every utterance of the test sets, whatever became of its features; '' if unknown.
         recipe, task, features, train_data, init, tag, fold: what the folder's name stands for; `init` is its part of
             the name, `options.init` the path.
     """
@@ -59,6 +60,7 @@ class Run:
     init: str = "random"
     tag: str = ""
     fold: int | None = None
+    test_list: str = ""
 
     @property
     def folder(self) -> Path:
