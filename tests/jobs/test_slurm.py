@@ -19,6 +19,7 @@ from small_project import SMALL, copy_project
 from ser.base.errors import SerError
 from ser.jobs.request import last_lines, parse_request
 from ser.jobs.slurm import QueueConf, array_name
+from ser.training.runs import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 SLURM = str(ROOT / "utils/slurm.py")
@@ -310,68 +311,91 @@ def status(*arguments: str | Path, **environment: str) -> str:
     return done.stdout
 
 
+WORKER = """
+import sys, time
+from pathlib import Path
+from ser.training.history import add_epoch
+from ser.training.runs import at_work, read_run
+run = read_run(sys.argv[1], int(sys.argv[2])).folder
+with at_work(run, "is being trained"):
+    kind = int(sys.argv[2])
+    if kind == 1:
+        (run / "best.pt").touch()
+        (run / ".train.done").touch()
+    elif kind == 2:
+        add_epoch(run, {"epoch": 1, "seconds": 2.0})
+    elif kind == 3:
+        raise ValueError("no good")
+    if kind in (2, 4, 5):
+        time.sleep(300)
+"""
+
+
+def plan(exp: Path, names: list[str]) -> tuple[Path, str]:
+    """Write a file of runs as run.sh does; returns it, and what its jobs' logs are called."""
+    (exp / "runs").mkdir(parents=True)
+    (exp / "log").mkdir()
+    runs = [Run(str(exp.parent), f"exp/{name}", ("data/train",), "data/dev", {"test": "data/test", "snr0": "data/snr0"})
+            for name in names]
+    (exp / "runs" / "x.jsonl").write_text("".join(f"{run.line()}\n" for run in runs))
+    return exp / "runs" / "x.jsonl", str(exp / "log" / "train_x.JOB.log")
+
+
 def test_status(slurm, tmp_path):
     exp = tmp_path / "exp"
-    (exp / "log").mkdir(parents=True)
-    runs = [f"clean_{scheme}_random/fold{fold}/seed0" for scheme in ("none", "n+se-cp") for fold in (1, 2, 3)]
-    done = "mkdir -p exp/{0} && touch exp/{0}/best.pt exp/{0}/.train.done"
-    bodies = [done, "echo epoch 7/50: loss 1; sleep 300", "echo no good; exit 3", "sleep 300", "sleep 300", "true"]
-    lines = [f"{body.format(run)} # " for body, run in zip(bodies, runs, strict=True)]
-    # The commands name their runs as train.py's do.
-    commands = [f"bash -c {json.dumps(line)} train.py --out exp/{run}" for line, run in zip(lines, runs, strict=True)]
-    (exp / "log/train_clean_random.commands").write_text("\n".join(commands) + "\n")
-    (exp / "log/score_clean_random.commands").write_text(
-        "score.py --tests test=data/a test_snr0=data/b --run exp/clean_se-cp_random/seed1\n"
-        f"score.py --run exp/{runs[0]}\n"
-    )
-    scored = exp / "clean_se-cp_random/seed1"
-    stopped = exp / "clean_se-cp_random/seed2"
-    for test in ("test", "test_snr0"):
+    names = [f"mfcc-resnet_clean_{scheme}_random/fold{k}/seed0" for scheme in ("none", "n+se-cp") for k in (1, 2, 3)]
+    names += ["mfcc-resnet_clean_se-cp_random/seed1", "mfcc-resnet_clean_se-cp_random/seed2"]
+    runs, log = plan(exp, names)
+    scored, stopped = exp / names[6], exp / names[7]
+    for test in ("test", "snr0"):
         (scored / f"score_{test}").mkdir(parents=True)
         (scored / f"score_{test}/score.json").touch()
     stopped.mkdir()
     for file in (scored / "best.pt", scored / ".train.done", stopped / "last.pt"):
         file.touch()
-    logs = [exp / f"log/train_clean_random.{job}.log" for job in range(1, 7)]
-    runner = start(slurm, "--num-threads", "2", "JOB=1:5", "exp/log/train_clean_random.JOB.log",
-                   'eval "$(sed -n JOBp exp/log/train_clean_random.commands)"', cwd=tmp_path)
+    (tmp_path / "worker.py").write_text(WORKER)
+    logs = [Path(log.replace("JOB", str(job))) for job in range(1, 6)]
+    environment = f"PYTHONPATH={ROOT}/pyscripts"
+    runner = start(slurm, "--num-threads", "2", "JOB=1:5", log,
+                   f"{environment} {sys.executable} {tmp_path}/worker.py {runs} JOB", cwd=tmp_path)
     try:
-        slurm.wait_for(lambda: says(logs[3], "# Running on") and says(logs[2], "# Ended") and says(logs[0], "# Ended"))
+        slurm.wait_for(lambda: (exp / names[3] / ".lock").exists() and (exp / names[1] / "history.jsonl").exists()
+                       and says(logs[2], "# Ended") and says(logs[0], "# Ended"), seconds=60)
         shown = status(exp, **slurm.environment)
     finally:
         runner.terminate()
         runner.communicate()
     rows = {row.split()[1]: row for row in shown.splitlines()[:-1]}
-    assert rows.keys() == {*runs, "clean_se-cp_random/seed1", "clean_se-cp_random/seed2"}
-    assert re.fullmatch(r"finished +\S+ +scored on test, test_snr0", rows["clean_se-cp_random/seed1"])
-    assert re.match(r"stopped .* goes on where it stopped", rows["clean_se-cp_random/seed2"])
-    assert re.match(r"trained .* no scores", rows[runs[0]])
-    assert re.match(rf"running .* epoch 7/50, on n[12]  {logs[1]}", rows[runs[1]])
-    assert re.match(rf"failed .* code 3: no good  {logs[2]}", rows[runs[2]])
-    assert re.match(rf"running .* on n[12]  {logs[3]}", rows[runs[3]])
-    assert re.match(rf"waiting .* in Slurm's queue \(\w+\)  {logs[4]}", rows[runs[4]])
-    assert re.match(r"missing ", rows[runs[5]])
+    assert rows.keys() == set(names)
+    assert re.fullmatch(r"finished +\S+ +scored on snr0, test", rows[names[6]])
+    assert re.match(r"stopped .* no epoch yet; goes on from there", rows[names[7]])
+    assert re.match(r"trained .* no scores on snr0, test", rows[names[0]])
+    assert re.match(rf"running .* epoch 1/50, process \d+ on .*  {logs[1]}", rows[names[1]])
+    assert re.match(rf"failed .* no good  {logs[2]}", rows[names[2]])
+    assert re.match(rf"running .* no epoch yet, process \d+ on .*  {logs[3]}", rows[names[3]])
+    assert re.match(r"waiting .* in Slurm's queue \(\w+\)", rows[names[4]])
+    assert re.match(r"missing ", rows[names[5]])
     assert shown.splitlines()[-1].endswith(
         "8 runs: 1 finished, 1 trained, 2 running, 1 waiting, 1 failed, 1 stopped, 1 missing"
     )
-    # The runner is gone, and has said so in the logs.
-    shown = status(exp, "--only", "failed", **slurm.environment)
-    assert len(re.findall(r"failed .* stopped by SIGTERM to the runner", shown)) == 3
+    slurm.wait_for(lambda: "2 failed" not in status(exp, **slurm.environment), seconds=30)
 
 
 def test_status_of_run_py(tmp_path):
     exp = tmp_path / "exp"
-    (exp / "log").mkdir(parents=True)
-    (exp / "log/train.commands").write_text("train.py --out exp/c/seed0\ntrain.py --out exp/c/seed1\n")
-    runner = subprocess.Popen([ROOT / "utils/run.py", "JOB=1:1", "exp/log/train.JOB.log", "sleep 300"], cwd=tmp_path,
-                              stderr=subprocess.DEVNULL)
-    log = exp / "log/train.1.log"
-    Cluster.wait_for(lambda: says(log, "# Started"))
+    runs, log = plan(exp, ["c/seed4", "c/seed5", "c/seed6", "c/seed0"])
+    (tmp_path / "worker.py").write_text(WORKER)
+    runner = subprocess.Popen(
+        [ROOT / "utils/run.py", "JOB=4:4", log, f"exec {sys.executable} {tmp_path}/worker.py {runs} JOB"], cwd=tmp_path,
+        stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT / "pyscripts")},
+    )
+    Cluster.wait_for(lambda: (exp / "c/seed0/.lock").exists())
     shown = status(exp)
-    runner.kill()
+    assert re.search(rf"running +c/seed0 +no epoch yet, process \d+ on \S+ since .*  {log.replace('JOB', '4')}", shown)
+    assert re.search(r"missing +c/seed5\n", shown)
+    os.kill(json.loads((exp / "c/seed0/.lock").read_text())["process"], signal.SIGKILL)
     runner.wait()
-    assert re.search(rf"running +c/seed0 +on \S+  {log}", shown) and re.search(r"missing +c/seed1\n", shown)
-    assert re.search(rf"failed +c/seed0 +its runner is gone  {log}", status(exp))
+    assert re.search(r"failed +c/seed0 +process \d+ on \S+ since \S+ \S+ is gone; no epoch yet", status(exp))
     assert "no such folder" in subprocess.run(
         [sys.executable, ROOT / "pyscripts/status.py", exp / "none"], capture_output=True, text=True
     ).stderr
@@ -397,9 +421,8 @@ make_mfcc.sh --nj 2 --cmd "$train_cmd" data/train
 compute_vad.sh --nj 2 --cmd "$train_cmd" data/train
 prepare_feats.sh --nj 2 --cmd "$train_cmd" data/train data/train_voiced
 mkdir -p exp/log
-echo "$SER_ROOT/pyscripts/train.py --train data/train_voiced --dev data/train_voiced --scheme n+se-cp --seed 0 \
-  --config ../train.yaml --device cpu --out exp/clean_n+se-cp_random/seed0" > exp/log/train.commands
-run_commands.sh --cmd "$cuda_cmd --num-threads 1" exp/log/train.commands exp/log/train.JOB.log
+$cuda_cmd --num-threads 1 JOB=1:1 exp/log/train.JOB.log "$SER_ROOT/pyscripts/train.py" --train data/train_voiced \
+  --dev data/train_voiced --scheme n+se-cp --config ../train.yaml --device cpu --out exp/run/seed0
 """
 
 
@@ -451,6 +474,9 @@ def lose_node(slurm: Cluster, log: Path, word: str) -> None:
         slurm.start_node(node)
 
 
+TIMES = ("config.yaml", "history.jsonl")  # of the machine, and how long epochs took
+
+
 def content(work: Path) -> dict[str, object]:
     """Everything that a user keeps, by path; the work directory's own path is taken out of it."""
     from ser.training.checkpoint import load_checkpoint
@@ -459,7 +485,7 @@ def content(work: Path) -> dict[str, object]:
     for path in sorted(work.rglob("*")):
         name = str(path.relative_to(work))
         apart = any(part.startswith(("log", "tensorboard", "split")) for part in path.parts)
-        if not path.is_file() or apart or path.name.endswith(".done") or path.name == "config.yaml":
+        if not path.is_file() or apart or path.name.endswith(".done") or path.name in TIMES:
             continue
         if path.suffix == ".pt":
             found[name] = {key: value.numpy().tobytes() for key, value in load_checkpoint(path)["model"].items()}

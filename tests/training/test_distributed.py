@@ -81,8 +81,9 @@ def test_two_processes_learn_what_one_does_though_one_is_killed(train, alone, sh
     agree(alone, curve(text)[len(again) - 3 :], 3)
     assert text.count("50 utterances, 12 dev") == 2, "said once by each start"
     assert len(list((out / "tensorboard").iterdir())) == 2, "written once by each start"
-    assert yaml.safe_load((out / "config.yaml").read_text())["processes"] == 2
+    assert yaml.safe_load((out / "config.yaml").read_text())["run"]["processes"] == 2
     # How many they were is none of the weights' business: one process goes on with what two have begun.
+    (out / ".train.done").unlink()
     assert "resuming after epoch 3" in shell(train(out, epochs=4)).stdout
 
 
@@ -104,19 +105,15 @@ def test_two_nodes_learn_what_one_process_does(train, alone, slurm: Cluster, she
     shell(f"cd {tmp_path} && {environment} slurm.py --mem 2G --num-threads 1 --num-nodes 2 --time 10 train.log "
           f"{ROOT}/utils/launch.sh --nodes 2 {train(out, epochs=3)}")
     agree(alone, curve((tmp_path / "train.log").read_text()), 3)
-    assert yaml.safe_load((out / "config.yaml").read_text())["processes"] == 2
+    assert yaml.safe_load((out / "config.yaml").read_text())["run"]["processes"] == 2
 
 
 def test_a_stopped_cluster_job_saves_goes_back_and_ends_well(train, slurm: Cluster, tmp_path: Path) -> None:
-    """As a queue's time limit does it: SIGUSR1 to the batch script, in the middle of an epoch.
-
-    The command comes from a file of commands, as run.sh sends its trainings.
-    """
+    """As a queue's time limit does it: SIGUSR1 to the batch script, in the middle of an epoch."""
     out = tmp_path / "stopped"
     environment = {**os.environ, **slurm.environment}
-    (tmp_path / "commands").write_text(f"{ROOT}/utils/launch.sh --nodes 2 {train(out, epochs=6)}\n")
-    line = (f". {ROOT}/path.sh && cd {tmp_path} && run_commands.sh --cmd 'slurm.py --mem 2G --num-threads 1 "
-            "--num-nodes 2 --time 10' commands train.JOB.log")
+    line = (f". {ROOT}/path.sh && cd {tmp_path} && slurm.py --mem 2G --num-threads 1 --num-nodes 2 --time 10 JOB=1:1 "
+            f"train.JOB.log {ROOT}/utils/launch.sh --nodes 2 {train(out, epochs=6)}")
     with subprocess.Popen(["bash", "-c", line], env=environment, stderr=subprocess.PIPE, text=True) as process:
         log, end = tmp_path / "train.1.log", time.monotonic() + 120
         while time.monotonic() < end and not (log.exists() and "epoch 1/" in log.read_text()):
