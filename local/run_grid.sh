@@ -20,7 +20,7 @@ set -euo pipefail
 # shellcheck source=local/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 parse_options "$@" << END
---paper=copypaste copypaste  whose tables are filled
+--paper=copypaste NAME      whose tables, conf/NAME_tables.json, are filled
 --dry-run=false BOOL        list every run and its state, and do nothing
 --scheme='none se-cp n-cp n+se-cp' SCHEMES  of CopyPaste
 --train-data='clean clean+noise' DATA  of the recipes
@@ -40,6 +40,7 @@ parse_options "$@" << END
 --stop-stage=5 0|1|2|3|4|5  last stage
 END
 [ ${#args[@]} -gt 0 ] || die "name at least one corpus, such as cremad=/corpora/CREMA-D (--help explains)"
+[ -f "$SER_ROOT/conf/${opt[paper]}_tables.json" ] || die "--paper ${opt[paper]}: no conf/${opt[paper]}_tables.json"
 for option in scheme train-data seeds; do [ -n "${opt[$option]}" ] || die "--$option cannot be empty"; done
 opt[num-nodes]=1 opt[num-processes]=1 # of so many trainings each uses one GPU, and they run side by side
 set_training_device

@@ -49,7 +49,7 @@ mkdir -p "$out/log"
 out=$(cd "$out" && pwd)
 
 make_features() {
-  "$SER_ROOT/egs/ravdess/local/data.sh" --corpus-dir "$corpus_dir" --allow-partial true "$out/data"
+  "$SER_ROOT/egs/ravdess/local/prepare.py" --corpus-dir "$corpus_dir" --allow-partial true "$out/data"
   "$SER_ROOT/steps/make_mfcc.sh" --nj "$nj" "$out/data/all"
   "$SER_ROOT/steps/compute_vad.sh" --nj "$nj" "$out/data/all"
   "$SER_ROOT/steps/prepare_feats.sh" --nj "$nj" "$out/data/all" "$out/data/ravdess_voiced"

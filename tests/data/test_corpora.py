@@ -134,7 +134,7 @@ def test_ravdess_real(shared: Path, shell: Shell, tmp_path: Path):
         emotion, _, actor = RAVDESS_NAME.fullmatch(path.name).groups()
         if emotion in code:
             labels[f"Actor{actor}-{path.stem}"] = code[emotion]
-    done = shell(f"egs/ravdess/local/data.sh --corpus-dir {corpus} --nj 2 {data}")
+    done = shell(f"egs/ravdess/local/prepare.py --corpus-dir {corpus} --nj 2 {data}")
     assert read_table(data / "all" / "utt2emo") == dict(sorted(labels.items()))
     assert emotions(data / "all") == {"neutral": 288, "happy": 192, "sad": 192, "angry": 192}
     assert "864 at 16000 Hz mono" in done.stdout
@@ -158,7 +158,7 @@ def test_ravdess_real(shared: Path, shell: Shell, tmp_path: Path):
 def test_ravdess_rerun_leaves_all_alone_and_a_change_replaces_whole_directories(
     tiny_ravdess: Path, shell: Shell, tmp_path: Path
 ):
-    command = f"egs/ravdess/local/data.sh --corpus-dir {tiny_ravdess} {tmp_path}/data"
+    command = f"egs/ravdess/local/prepare.py --corpus-dir {tiny_ravdess} {tmp_path}/data"
     first = shell(command)
     assert "at 48000 Hz mono, 8 at 48000 Hz with 2 channels" in first.stdout
     assert "left out: disgust 192, fearful 192, surprised 192; calm 192 joined to neutral" in first.stdout
@@ -170,7 +170,7 @@ def test_ravdess_rerun_leaves_all_alone_and_a_change_replaces_whole_directories(
 
     (train.parent / ".train.new").mkdir()  # what a killed run leaves
     (train.parent / ".train.old").mkdir()
-    shell(f"{command.replace('data.sh', 'data.sh --calm drop')}")
+    shell(f"{command.replace('prepare.py', 'prepare.py --calm drop')}")
     assert emotions(tmp_path / "data" / "all") == {"neutral": 96, "happy": 192, "sad": 192, "angry": 192}
     assert not (train / "feats.scp").exists()  # features of other lists do not fit
     assert sorted(path.name for path in train.parent.iterdir()) == ["dev", "test", "train"]
@@ -179,7 +179,7 @@ def test_ravdess_rerun_leaves_all_alone_and_a_change_replaces_whole_directories(
 def test_ravdess_incomplete_or_odd(tiny_ravdess: Path, shell: Shell, tmp_path: Path):
     corpus = tmp_path / "corpus"
     shutil.copytree(tiny_ravdess, corpus, copy_function=os.link)
-    program = f"egs/ravdess/local/data.sh --corpus-dir {corpus}"
+    program = f"egs/ravdess/local/prepare.py --corpus-dir {corpus}"
     tiny_wav(corpus / "Actor_01" / "03-02-05-01-01-01-01.wav")  # song
     (corpus / "Actor_01" / "._03-01-05-01-01-01-01.wav").write_bytes(b"\0\5\26\7")
     assert "2 files are no RAVDESS speech" in shell(f"{program} {tmp_path}/one").stderr
@@ -201,13 +201,13 @@ def test_ravdess_incomplete_or_odd(tiny_ravdess: Path, shell: Shell, tmp_path: P
     (corpus / "Actor_05" / "03-01-05-01-01-01-05.wav").rename(corpus / "Actor_06" / "03-01-05-01-01-01-05.wav")
     assert "move it to Actor_05" in shell(f"{program} {tmp_path}/three", ok=False).stderr
     assert f"did you mean --corpus-dir {corpus}" in shell(
-        f"egs/ravdess/local/data.sh --corpus-dir {tmp_path} {tmp_path}/three", ok=False).stderr
+        f"egs/ravdess/local/prepare.py --corpus-dir {tmp_path} {tmp_path}/three", ok=False).stderr
 
 
 def test_never_replaces_a_folder_that_is_no_data_directory(tiny_ravdess: Path, shell: Shell, tmp_path: Path):
     (tmp_path / "all").mkdir()
     (tmp_path / "all" / "thesis.tex").write_text("years of work")
-    failed = shell(f"egs/ravdess/local/data.sh --corpus-dir {tiny_ravdess} {tmp_path}", ok=False)
+    failed = shell(f"egs/ravdess/local/prepare.py --corpus-dir {tiny_ravdess} {tmp_path}", ok=False)
     assert "is in the way" in failed.stderr
     assert (tmp_path / "all" / "thesis.tex").read_text() == "years of work"
 
@@ -270,10 +270,10 @@ def test_cremad_replica(replica, shell: Shell, tmp_path: Path):
     corpus, data = replica("cremad", 0.06), tmp_path / "data"
     junk = corpus / "AudioWAV" / "._1001_DFA_ANG_XX.wav"
     junk.write_bytes(b"\0\5\26\7")
-    failed = shell(f"egs/cremad/local/data.sh --corpus-dir {corpus} {data}", ok=False)
+    failed = shell(f"egs/cremad/local/prepare.py --corpus-dir {corpus} {data}", ok=False)
     assert re.search(r"not the complete release: ANG \d+ of 1271, HAP \d+ of 1271, NEU \d+ of 1087, SAD", failed.stderr)
     assert not data.exists()
-    shell(f"egs/cremad/local/data.sh --corpus-dir {corpus} --allow-partial true {data}")
+    shell(f"egs/cremad/local/prepare.py --corpus-dir {corpus} --allow-partial true {data}")
 
     code = {"ANG": "angry", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
     files = [name[:-4].split("_") for name in os.listdir(corpus / "AudioWAV") if not name.startswith(".")]
@@ -309,7 +309,7 @@ def test_cremad_lists_survive_a_dropped_recording(replica, shell: Shell, tmp_pat
     """steps/make_mfcc.sh takes a bad recording out of the lists; a rerun must not put it back and all features anew."""
     corpus, data = tmp_path / "CREMA-D", tmp_path / "data"
     shutil.copytree(replica("cremad", 0.03), corpus, copy_function=os.link)
-    lists = f"egs/cremad/local/data.sh --corpus-dir {corpus} --allow-partial true {data}"
+    lists = f"egs/cremad/local/prepare.py --corpus-dir {corpus} --allow-partial true {data}"
     features = f"steps/make_mfcc.sh --nj 2 {data}/train"
     actors = cremad_split()["train"]
     bad = next(path for path in sorted(corpus.glob("AudioWAV/1*_NEU_*.wav")) if path.name[:4] in actors)
@@ -408,7 +408,7 @@ def iemocap_turns(corpus: Path) -> dict[str, tuple[str, int]]:
 @pytest.mark.parametrize("merge", [False, True])
 def test_iemocap_replica(replica, shell: Shell, tmp_path: Path, merge: bool):
     corpus, data = replica("iemocap", 0.05), tmp_path / "data"
-    command = f"egs/iemocap/local/data.sh --corpus-dir {corpus} --merge-excited {str(merge).lower()}"
+    command = f"egs/iemocap/local/prepare.py --corpus-dir {corpus} --merge-excited {str(merge).lower()}"
     failed = shell(f"{command} {data}", ok=False)
     assert re.search(r"ang \d+ of 1103, hap \d+ of 595, exc \d+ of 1041, sad \d+ of 1084, neu \d+ of 1708",
                      failed.stderr)
@@ -460,11 +460,11 @@ def test_iemocap_missing_audio_is_named(replica, shell: Shell, tmp_path: Path):
     shutil.copytree(replica("iemocap", 0.05), corpus, copy_function=os.link)
     turn = next(turn for turn, (label, _) in iemocap_turns(corpus).items() if label == "neu")
     next(corpus.glob(f"Session*/sentences/wav/*/{turn}.wav")).unlink()
-    command = f"egs/iemocap/local/data.sh --corpus-dir {corpus} --allow-partial true {tmp_path}/data"
+    command = f"egs/iemocap/local/prepare.py --corpus-dir {corpus} --allow-partial true {tmp_path}/data"
     done = shell(command)
     assert "no such file" in done.stderr and turn in done.stderr
     assert turn not in (tmp_path / "data" / "all" / "utt2spk").read_text()
-    assert "--corpus-dir" in shell(f"egs/iemocap/local/data.sh {tmp_path}/data", ok=False).stderr
+    assert "--corpus-dir" in shell(f"egs/iemocap/local/prepare.py {tmp_path}/data", ok=False).stderr
 
 
 # ---- MSP-Podcast -----------------------------------------------------------------------------------------------------
@@ -487,7 +487,7 @@ def msp_copy(replica: Path, folder: Path, rows: list[dict[str, str]], name: str 
 
 def test_msp_podcast_replica(replica, shell: Shell, tmp_path: Path):
     corpus, data = replica("msp_podcast", 0.02), tmp_path / "data"
-    done = shell(f"egs/msp_podcast/local/data.sh --corpus-dir {corpus} {data}")
+    done = shell(f"egs/msp_podcast/local/prepare.py --corpus-dir {corpus} {data}")
     assert "a part of a release" in done.stdout and "not the counts of Release 1.4" in done.stderr
     code = {"A": "angry", "H": "happy", "S": "sad", "N": "neutral", "D": "disgust"}
     rows = [row for row in msp_rows(corpus) if row["EmoClass"] in code]
@@ -518,14 +518,14 @@ def test_msp_podcast_layouts_give_the_same_lists(replica, shell: Shell, tmp_path
     lists = {}
     for folder in (corpus, later, older):
         data = tmp_path / "data" / folder.name
-        done = shell(f"egs/msp_podcast/local/data.sh --corpus-dir {folder} {data}")
+        done = shell(f"egs/msp_podcast/local/prepare.py --corpus-dir {folder} {data}")
         lists[folder.name] = {f"{name}/{table}": (data / name / table).read_text()
                               for name in ("train", "dev", "test") for table in ("utt2spk", "utt2emo", "utt2dur")}
         assert ("Release 1.7" in done.stdout) == (folder is later)
     assert lists[later.name] == lists[older.name] == lists[corpus.name]
     (older / "Partitions.txt").unlink()
     assert "Partitions.txt: no such file" in shell(
-        f"egs/msp_podcast/local/data.sh --corpus-dir {older} {tmp_path}/data/older", ok=False).stderr
+        f"egs/msp_podcast/local/prepare.py --corpus-dir {older} {tmp_path}/data/older", ok=False).stderr
 
 
 def test_msp_podcast_release_1_4_is_recognised(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -592,6 +592,7 @@ def test_msp_podcast_unknown_speakers_and_other_splits(replica, tmp_path: Path, 
 
 @pytest.mark.parametrize("corpus", ["ravdess", "cremad", "iemocap", "msp_podcast"])
 def test_recipe_help_and_unknown_option(corpus: str, shell: Shell):
-    text = shell(f"egs/{corpus}/local/data.sh --help").stdout
-    assert "--corpus-dir" in text and "Usage:" in text
-    assert "unknown option --nonsense" in shell(f"egs/{corpus}/local/data.sh --nonsense 1 data", ok=False).stderr
+    text = shell(f"egs/{corpus}/local/prepare.py --help").stdout
+    assert "--corpus-dir" in text and "--allow-partial" in text and "usage:" in text
+    failed = shell(f"egs/{corpus}/local/prepare.py --nonsense 1 data", ok=False)
+    assert "unrecognized arguments: --nonsense" in failed.stderr

@@ -74,9 +74,10 @@ def test_an_older_pin_is_satisfied_by_a_newer_version(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "script",
-    [path.relative_to(ROOT) for folder in ("steps", "utils", "local") for path in sorted((ROOT / folder).glob("*.sh"))
-     if path.stat().st_mode & 0o100]
-    + [path.relative_to(ROOT) for path in sorted((ROOT / "pyscripts").glob("*.py"))],
+    [path.relative_to(ROOT) for folder in (".", "egs/*", "steps", "utils", "local")
+     for path in sorted(ROOT.glob(f"{folder}/*.sh")) if path.stat().st_mode & 0o100]
+    + [path.relative_to(ROOT) for folder in ("pyscripts/*.py", "egs/*/local/prepare.py")
+       for path in sorted(ROOT.glob(folder))],
     ids=str,
 )
 def test_every_program_explains_itself(script: Path) -> None:

@@ -27,7 +27,7 @@ def finished(shared: Path, tmp_path_factory) -> tuple[Path, list[str], str]:
     command = [
         str(ROOT / "run.sh"), "--recipe", "voxceleb", "--corpus-dir", str(folder / "corpus"), "--musan-dir",
         str(shared / "data" / "musan"), "--work-dir", str(folder / "work"), "--config", str(folder / "train.yaml"),
-        "--nj", "1", "--train-threads", "1",
+        "--tag", "tiny", "--nj", "1", "--train-threads", "1",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -40,19 +40,19 @@ def column(path: Path, number: int) -> set[str]:
 
 def test_trains_on_other_speakers_than_it_is_tested_on(finished) -> None:
     work, _, printed = finished
-    run = work / "exp" / "clean+noise_random" / "seed0"
+    run = work / "exp" / "mfcc-resnet_clean+noise_none_random_tiny" / "seed0"
     classes = set(load_checkpoint(run / "best.pt")["classes"])
     assert classes and not classes & column(work / "data/test/utt2spk", 1)
-    assert classes >= column(work / "data/dev_kept/utt2spk", 1)
+    assert classes >= column(work / "data/dev_voiced_kept/utt2spk", 1)
     assert "no speaker of test is in train or dev" in printed
-    packed = json.loads((work / "data" / "packed_clean+noise" / "packed.json").read_text())
-    assert packed["utterances"] == 2 * len(column(work / "data/train_kept/utt2spk", 0))
+    packed = json.loads((work / "data" / "packed_clean+noise_voiced" / "packed.json").read_text())
+    assert packed["utterances"] == 2 * len(column(work / "data/train_voiced_kept/utt2spk", 0))
     assert column(work / "data/train_noisy1/utt2noise", 1) == {"10", "5", "0"}
 
 
 def test_scores_every_trial(finished) -> None:
     work, _, printed = finished
-    run = work / "exp" / "clean+noise_random" / "seed0"
+    run = work / "exp" / "mfcc-resnet_clean+noise_none_random_tiny" / "seed0"
     vectors = kaldiio.load_scp(str(run / "xvectors_test" / "xvector.scp"))
     assert set(vectors) == column(work / "data/test/utt2spk", 0)
     assert all(vector.shape == (400,) for vector in vectors.values())
@@ -62,18 +62,20 @@ def test_scores_every_trial(finished) -> None:
     assert f"{100 * record['eer']:.2f}" in printed
 
 
-def test_another_training_leaves_no_score_of_the_finished_one(finished, tmp_path: Path) -> None:
+def test_another_training_leaves_the_finished_one_alone(finished, tmp_path: Path) -> None:
     work, command, _ = finished
-    copy = tmp_path / "work"
-    shutil.copytree(work, copy)
+    run = work / "exp" / "mfcc-resnet_clean+noise_none_random_tiny" / "seed0"
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     (tmp_path / "none.yaml").write_text("epochs: 0\nbatch_size: 16\nprecise_bn: 0\nwindow: 32\n")
-    command = [*command, "--work-dir", str(copy), "--config", str(tmp_path / "none.yaml")]
-    done = subprocess.run([*command, "--stage", "3", "--stop-stage", "3"], capture_output=True, text=True)
+    command = [*command, "--stage", "3", "--stop-stage", "3", "--config", str(tmp_path / "none.yaml")]
+    refused = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert refused.returncode != 0 and "--tag" in refused.stderr
+    done = subprocess.run([*command, "--tag", "none"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stdout + done.stderr
-    run = copy / "exp" / "clean+noise_random" / "seed0"
-    assert not (run / "score_test" / "trials.json").exists()
-    assert load_checkpoint(run / "replaced.pt")["epoch"] == 1, "a finished training is not thrown away"
-    assert load_checkpoint(run / "best.pt")["epoch"] == 0
+    other = work / "exp" / "mfcc-resnet_clean+noise_none_random_none" / "seed0"
+    assert load_checkpoint(other / "best.pt")["epoch"] == 0
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+    assert load_checkpoint(run / "best.pt")["epoch"] == 1
 
 
 def test_what_cannot_be_decoded_is_said_before_anything_is_dropped(finished, tmp_path: Path) -> None:
