@@ -84,7 +84,6 @@ fi
 # The config.yaml of an earlier run stands for the options that made the run; the user's words beat it.
 config=${opt[config]} work_dir=$(absolute "${opt[work-dir]:-$SER_ROOT/egs/${opt[recipe]}}")
 if [ -n "$config" ] && { [ "$facts" -gt 0 ] || [ -f "$config" ]; }; then
-  [ -f "$config" ] || of_pipe=(--config-name "") # which has none to tag runs with
   config=$(config_file "$config" "$work_dir/exp/runs")
   of_config=$("$SER_ROOT/pyscripts/plan_runs.py" --driver-options "$config")
   if [ -n "$of_config" ]; then
@@ -128,6 +127,10 @@ if [ ${#others[@]} -gt 0 ]; then
   of_corpus=$("$recipe_dir/local/prepare.py" --list-options)
   of_training=$("$SER_ROOT/pyscripts/plan_runs.py" --list-options)
 fi
+# Folders and files among them are the caller's, too.
+for ((i = 1; i < ${#others[@]}; i += 2)); do
+  if [[ ${others[i]} = */* && -e ${others[i]} ]]; then others[i]=$(absolute "${others[i]}"); fi
+done
 declares() { grep -qxF -e "${others[i]#--}" <<< "$1"; }
 for ((i = 0; i < ${#others[@]}; i += 2)); do
   if declares "$of_system"; then for_system+=("${others[@]:i:2}")
@@ -182,8 +185,10 @@ if [ "${opt[stage]}" -lt 5 ]; then
   options=(--recipe "$recipe" --task "${opt[task]}" --system "${opt[system]}" --features "$(system name)"
     --network "$network" --train-data "$train_data" --scheme "${opt[scheme]}" --init "$init" --seeds "${opt[seeds]}"
     --labels "$(task labels)" --device "${opt[device]}" --exp-dir "$exp")
+  given=(${for_system[@]+"${for_system[@]}"} ${for_task[@]+"${for_task[@]}"} ${for_corpus[@]+"${for_corpus[@]}"})
+  [ ${#given[@]} -eq 0 ] || options+=(--given "$(printf '%q ' "${given[@]}")")
   [ -z "${opt[tag]}" ] || options+=(--tag "${opt[tag]}")
-  [ -z "$config" ] || options+=(--config "$config" ${of_pipe[@]+"${of_pipe[@]}"})
+  [ -z "$config" ] || options+=(--config "$config")
   [ -n "$plan" ] || mkdir -p "$exp/runs"
   runs=${plan:-$exp/runs/$$.tmp}
   splits=$(task splits)

@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import sys
 import zlib
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ from ser.training.runs import Run, refuse_other_options
 from ser.training.systems import SYSTEMS
 
 ROOT = Path(__file__).resolve().parent.parent
+PIPE = re.compile(r"pipe\.\d+\.yaml")  # what run.sh calls its copy of a pipe, which has no name of its own
 OF_RUNS = ("system", "network", "scheme", "seed", "init", "labels")  # options that run.sh has of its own
 
 
@@ -54,7 +56,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0", help="blank-separated (default: %(default)s)")
     parser.add_argument("--tag", default="", help="last part of the folders' names (default: the options changed)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="training options over the recipe's own")
-    parser.add_argument("--config-name", help="name of that file, for the tag (default: its own without ending)")
+    parser.add_argument("--given", default="", help="options of run.sh that the run was planned with, for the record")
     parser.add_argument("--labels", default=EMOTION_TABLE, choices=CHOICES["labels"], help="(default: %(default)s)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="(default: %(default)s)")
     parser.add_argument("--splits", default="-", metavar="FILE",
@@ -92,7 +94,8 @@ def driver_options(path: Path) -> list[str]:
         "seeds": config.get("seed"), "init": config.get("init"), "folds": record.get("fold"),
         "train-data": record.get("train_data"), "tag": record.get("tag"),
     }
-    return [word for name, value in said.items() if value not in (None, "") for word in (f"--{name}", str(value))]
+    words = [word for name, value in said.items() if value not in (None, "") for word in (f"--{name}", str(value))]
+    return words + shlex.split(record.get("given", ""))
 
 
 def plan(args: argparse.Namespace) -> Iterator[Run]:
@@ -125,7 +128,7 @@ def plan(args: argparse.Namespace) -> Iterator[Run]:
                 yield Run(
                     os.getcwd(), str(place), tuple(split["train"]), split["dev"], split["tests"],
                     TrainOptions(**(asdict(options) | of_run)), args.device, args.recipe, args.task, features,
-                    args.train_data, init_name, tag, fold, split["test_list"],
+                    args.train_data, init_name, tag, fold, split["test_list"], args.given,
                 )
 
 
@@ -165,7 +168,7 @@ def resolve(args: argparse.Namespace, network: str) -> tuple[TrainOptions, str]:
         of_runs = {name: getattr(base, name) for name in OF_RUNS}
         configured = TrainOptions.read([*files, args.config], of_runs)
         if configured != base and not driver_options(args.config):  # a run's own config.yaml has its tag with it
-            parts.append(args.config.stem if args.config_name is None else args.config_name)
+            parts.append("" if PIPE.fullmatch(args.config.name) else args.config.stem)
     said = list(zip(args.training[::2], args.training[1::2], strict=True))
     changes = {}
     for option, text in said:

@@ -42,6 +42,7 @@ class Run:
         options: of the training.
         device: cpu, cuda, or auto.
         test_list: data directory with every utterance of the test sets, whatever became of its features; '' if unknown.
+        given: options of the system, the task and the corpus that run.sh was given.
         recipe, task, features, train_data, init, tag, fold: what the folder's name stands for; `init` is its part of
             the name, `options.init` the path.
     """
@@ -61,6 +62,7 @@ class Run:
     tag: str = ""
     fold: int | None = None
     test_list: str = ""
+    given: str = ""
 
     @property
     def folder(self) -> Path:
