@@ -202,7 +202,7 @@ if [ "${opt[stage]}" -lt 5 ]; then
 fi
 
 if [ "${opt[stage]}" -le 2 ]; then
-  holder=$("$SER_ROOT/pyscripts/hold_folder.py" "$data" "lists and features are being made here") || exit 1
+  holder=$("$SER_ROOT/pyscripts/hold_folder.py" . "lists and features are being made here") || exit 1
 fi
 if runs_stage 0; then
   begin 0 "lists of $recipe"

@@ -31,8 +31,8 @@ def list_runs(args: argparse.Namespace) -> None:
     rows, known = [], []
     for number, run in enumerate(left, 1):
         status, seconds = status_of(PlannedRun(run)), seconds_left(run, runs)
-        state = "its data have changed" if status.state in ("finished", "trained") else status.state
-        detail = f", {status.detail}" if status.state in ("running", "failed", "stopped") else ""
+        state = "its data have changed" if status.state == "finished" else status.state
+        detail = f", {status.detail}" if status.detail and status.state != "finished" else ""
         rows.append([str(number), name(run), state + detail, f"about {duration(seconds)}" if seconds else ""])
         known += [seconds] if seconds is not None else []
     if args.waiting:

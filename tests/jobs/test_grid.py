@@ -19,9 +19,11 @@ import pytest
 from conftest import ROOT
 
 REPLICAS = {"cremad": 0.015, "iemocap": 0.02}
+TAG = "tiny"  # of the runs: the name of the file of options
 RUNS = [
-    "cremad/exp/clean_none_random/seed0", "cremad/exp/clean_n+se-cp_random/seed0",
-    "iemocap/exp/clean_none_random/fold1/seed0", "iemocap/exp/clean_n+se-cp_random/fold1/seed0",
+    f"cremad/exp/mfcc-resnet_clean_none_random_{TAG}/seed0", f"cremad/exp/mfcc-resnet_clean_n+se-cp_random_{TAG}/seed0",
+    f"iemocap/exp/mfcc-resnet_clean_none_random_{TAG}/fold1/seed0",
+    f"iemocap/exp/mfcc-resnet_clean_n+se-cp_random_{TAG}/fold1/seed0",
 ]
 
 
@@ -69,8 +71,8 @@ def grid(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Grid:
              "--fraction", str(fraction)], check=True, capture_output=True,
         )
     before = grid.run("--dry-run", "true")
-    assert before.count("features to be made first") == len(RUNS) and "estimate: none" in before
-    assert sorted(path.name for path in grid.work.rglob("*.*")) == ["cremad.commands", "iemocap.commands"]
+    assert before.count("missing") == len(RUNS) and "time left" not in before
+    assert sorted(path.name for path in grid.work.rglob("*.*")) == ["cremad.jsonl", "iemocap.jsonl"]
     grid.run("--stop-stage", "1")
     for data in (grid.work / "cremad" / "data", grid.work / "iemocap" / "data" / "fold1"):
         for noisy in ("test_snr10", "test_snr0"):
@@ -111,9 +113,19 @@ def test_dry_run_judges_by_what_was_measured(grid: Grid, undisturbed) -> None:
     config.write_text(grid.config.read_text().replace("epochs: 2", "epochs: 200"))
     printed = grid.run("--dry-run", "true", "--config", str(config), "--init", f"{grid.work}/{RUNS[0]}")
     assert "0 of 8 runs are finished" in printed
-    assert printed.count("features or options have changed") == 4 and printed.count("_xvector-seed0-") == 4
-    assert "waits" not in printed and "from the epochs of 4 runs of this grid" in printed
-    assert not list(grid.work.rglob("*xvector*"))
+    assert len(re.findall(r"_longer/\S+ +missing", printed)) == 8 and printed.count("_xvector-seed0-") == 4
+    assert "waits" not in printed and "time left" not in printed, "no run like these has an epoch yet"
+    assert not list(grid.work.rglob("*xvector*")) and not list(grid.work.rglob("*longer*/"))
+    run = shutil.copytree(grid.work / RUNS[0], grid.work / RUNS[0].replace(TAG, "longer"))
+    (run / ".train.done").unlink()
+    (run / "config.yaml").write_text((run / "config.yaml").read_text().replace("epochs: 2\n", "epochs: 200\n"))
+    history = run / "history.jsonl"
+    history.write_text("".join(re.sub(r'"seconds": [^,]+', '"seconds": 10', line) + "\n"
+                               for line in history.read_text().splitlines()))
+    printed = grid.run("--dry-run", "true", "--config", str(config))
+    assert re.search(r"cremad/\S+_none_random_longer/seed0 +stopped, epoch 2/200; .* about 33 min 0 s", printed)
+    assert "time left: 33 min 0 s of jobs for 1 of 4 runs" in printed
+    shutil.rmtree(run.parent)
 
 
 def test_deleted_scores_are_made_again_alone_and_a_failure_stops_nothing_else(grid: Grid, undisturbed) -> None:
@@ -124,14 +136,14 @@ def test_deleted_scores_are_made_again_alone_and_a_failure_stops_nothing_else(gr
     bad.write_text("in the way")
     printed = grid.run("--stage", "3", ok=False)
     assert "2 of 4 runs are finished, to do:" in printed
-    assert re.search(r"iemocap/clean_none_random/fold1/seed0 +trained, not scored", printed)
+    assert re.search(rf"iemocap/\S+_none_random_{TAG}/fold1/seed0 +trained, no scores on test_snr10", printed)
     log = max(grid.work.glob("grid/*/run.1.log")).read_text()
     assert "seed0 is up to date" in log and "epoch" not in log
     assert "score_test/score.json is up to date" in log and "test_snr10: weighted F1" in log
     log = max(grid.work.glob("grid/*/run.2.log"))
-    assert f"1 of 2 runs failed:\n  {grid.work / RUNS[3]}: log {log}" in printed
+    assert f"1 of 2 runs failed:\n  {RUNS[3].replace('/exp', '')}: log {log}" in printed
     overall = (grid.work / "grid" / "results" / "overall.md").read_text()
-    assert "clean_n+se-cp_random on test lacks fold1/seed0" in overall
+    assert f"mfcc-resnet_clean_n+se-cp_random_{TAG} on test lacks fold1/seed0" in overall
     assert (good / "score.json").exists()
     bad.unlink()
     grid.run("--stage", "3")
