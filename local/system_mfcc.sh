@@ -75,19 +75,30 @@ copy_lists() {
   echo "$digest" > "$2/.lists"
 }
 
-# make_features <data>: make <data><suffix>.
+# make_features <data>…: make <data><suffix> of each; one array of jobs does a step on all of them.
 make_features() {
-  local made=$1$raw voiced=$1$raw
-  local jobs=(--nj "${opt[nj]}" --cmd "${opt[cmd]}")
-  if [ -n "$raw" ] && [ ! -f "$made/utt2noise" ]; then copy_lists "$1" "$made"; fi
-  guarded make_mfcc.sh "${jobs[@]}" --compress "${opt[compress]}" --mfcc-config "$config" "$made"
-  if [ -f "$made/utt2noise" ] && [ "${opt[copy-vad]}" = own ]; then
-    voiced=${made}_ownvad # the clean recordings' VAD stays in the other
-    mkdir -p "$voiced"
-    copy_tables "$made" "$voiced" "${lists[@]}" utt2dur feats.scp utt2num_frames frame_shift conf/mfcc.conf
+  local data made voiced jobs=(--nj "${opt[nj]}" --cmd "${opt[cmd]}") raws=() with_vad=() pairs=()
+  for data in "$@"; do
+    made=$data$raw
+    if [ -n "$raw" ] && [ ! -f "$made/utt2noise" ]; then copy_lists "$data" "$made"; fi
+    raws+=("$made")
+  done
+  guarded make_mfcc.sh "${jobs[@]}" --compress "${opt[compress]}" --mfcc-config "$config" --also "${raws[*]:1}" "${raws[0]}"
+  for data in "$@"; do
+    made=$data$raw voiced=$data$raw
+    if [ -f "$made/utt2noise" ] && [ "${opt[copy-vad]}" = own ]; then
+      voiced=${made}_ownvad # the clean recordings' VAD stays in the other
+      mkdir -p "$voiced"
+      copy_tables "$made" "$voiced" "${lists[@]}" utt2dur feats.scp utt2num_frames frame_shift conf/mfcc.conf
+    fi
+    if [ "$voiced" != "$made" ] || [ ! -f "$made/utt2noise" ]; then with_vad+=("$voiced"); fi
+    pairs+=("$voiced=$data$suffix")
+  done
+  if [ ${#with_vad[@]} -gt 0 ]; then
+    guarded compute_vad.sh "${jobs[@]}" --also "${with_vad[*]:1}" "${with_vad[0]}"
   fi
-  if [ "$voiced" != "$made" ] || [ ! -f "$made/utt2noise" ]; then guarded compute_vad.sh "${jobs[@]}" "$voiced"; fi
-  guarded prepare_feats.sh "${jobs[@]}" --compress "${opt[compress]}" --cmn "${opt[cmn]}" "$voiced" "$1$suffix"
+  guarded prepare_feats.sh "${jobs[@]}" --compress "${opt[compress]}" --cmn "${opt[cmn]}" --also "${pairs[*]:1}" \
+    "${pairs[0]%%=*}" "${pairs[0]#*=}"
 }
 
 case $verb in
@@ -96,7 +107,7 @@ case $verb in
   raw) echo "$raw" ;;
   features)
     cd "${opt[work-dir]}"
-    for data in "${args[@]:1}"; do make_features "$data"; done
+    make_features "${args[@]:1}"
     ;;
   *) die "expected features <data>…, name, suffix or raw, not '$verb' (--help explains)" ;;
 esac

@@ -19,12 +19,15 @@ parse_options "$@" << 'END'
 --nj=4 N+                number of jobs
 --cmd=run.py RUNNER      what runs them: run.py, slurm.py … with its options
 --vad-config= FILE       options of Kaldi's compute-vad (default: conf/vad.conf)
+--also= DIRS             more data directories to do in the same jobs, blank-separated (logs are with the first)
 --max-drop=0.01 SHARE    greatest share of utterances that may have no voiced frame
 END
 
 if [ ${#args[@]} -lt 1 ] || [ ${#args[@]} -gt 3 ]; then usage >&2; exit 1; fi
 data=${args[0]}
 
+also_words "${opt[also]}"
 run_feature_jobs "${opt[nj]}" "${opt[cmd]}" "${opt[max-drop]}" compute_vad \
   "$data" "$data" "${args[1]:-$data/log}" "${args[2]:-$data/data}" \
-  --vad-config "${opt[vad-config]:-$SER_ROOT/conf/vad.conf}"
+  --vad-config "${opt[vad-config]:-$SER_ROOT/conf/vad.conf}" \
+  ${also_words[@]+"${also_words[@]}"}

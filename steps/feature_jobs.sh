@@ -7,24 +7,26 @@
 # MAX_DROP of dropped utterances is an error.
 run_feature_jobs() {
   local nj=$1 max_drop=$3 program=$4 data=$5 target=$6 log_dir=$7 ark_dir=$8 script=$SER_ROOT/pyscripts/$4.py
-  local state utterances arguments=("$data" "$ark_dir" --target "$target" --log-dir "$log_dir" "${@:9}") runner
+  local state arguments=("$data" "$ark_dir" --target "$target" --log-dir "$log_dir" "${@:9}") runner
   read -ra runner <<< "$2"
 
   if [ ! -f "$data/utt2spk" ]; then
     echo "$program.sh: error: $data/utt2spk: no such file; is $data a data directory?" >&2
     return 1
   fi
-  state=$(python3 "$script" check "${arguments[@]}") || return 1
-  if [ -n "$state" ]; then echo "$state"; return 0; fi
-  utterances=$(wc -l < "$data/utt2spk")
-  if [ "$nj" -gt "$utterances" ]; then
-    echo "$program.sh: $data has $utterances utterances: running $utterances jobs, not $nj"
-    nj=$utterances
-  fi
-  "$SER_ROOT/utils/split_data_dir.sh" "$data" "$nj" || return 1
-  mkdir -p "$log_dir" "$ark_dir" || return 1
+  state=$(python3 "$script" check "${arguments[@]}" --nj "$nj") || return 1
+  nj=${state##*$'\n'} # the last line
+  printf %s "${state%"$nj"}"
+  [ "$nj" -gt 0 ] || return 0
   arguments+=(--nj "$nj")
   "${runner[@]}" JOB=1:"$nj" "$log_dir/${program}_$(basename "$(realpath "$target")").JOB.log" \
     python3 "$script" job "${arguments[@]}" --job JOB || return 1
   python3 "$script" collect "${arguments[@]}" --max-drop "$max_drop" || return 1
+}
+
+# also_words <DATA[=TARGET] …>: set also_words to the options by which a step does more data directories.
+also_words() {
+  local word
+  also_words=()
+  for word in $1; do also_words+=(--also "$word"); done
 }

@@ -26,6 +26,7 @@ parse_options "$@" << 'END'
 --mfcc-config= FILE      options of Kaldi's compute-mfcc-feats (default: conf/mfcc_8k.conf)
 --compress=false BOOL    arks of Kaldi's compressed matrices, a quarter of the size
                          (256 levels for each coefficient between its extremes in the utterance)
+--also= DIRS             more data directories to do in the same jobs, blank-separated (logs are with the first)
 --max-drop=0.01 SHARE    greatest share of utterances that may be dropped
 --seed=0 N               of the dither, where the configuration asks for it
 END
@@ -33,6 +34,8 @@ END
 if [ ${#args[@]} -lt 1 ] || [ ${#args[@]} -gt 3 ]; then usage >&2; exit 1; fi
 data=${args[0]}
 
+also_words "${opt[also]}"
 run_feature_jobs "${opt[nj]}" "${opt[cmd]}" "${opt[max-drop]}" make_mfcc \
   "$data" "$data" "${args[1]:-$data/log}" "${args[2]:-$data/data}" \
-  --mfcc-config "${opt[mfcc-config]:-$SER_ROOT/conf/mfcc_8k.conf}" --seed "${opt[seed]}" --compress "${opt[compress]}"
+  --mfcc-config "${opt[mfcc-config]:-$SER_ROOT/conf/mfcc_8k.conf}" --seed "${opt[seed]}" --compress "${opt[compress]}" \
+  ${also_words[@]+"${also_words[@]}"}

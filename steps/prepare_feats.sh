@@ -22,11 +22,14 @@ parse_options "$@" << 'END'
                          (the mean of 300 frames around, as Kaldi's x-vector recipe does, or of the utterance)
 --compress=false BOOL    arks of Kaldi's compressed matrices, a quarter of the size
                          (256 levels for each coefficient between its extremes in the utterance)
+--also= DIRS             more of them to do in the same jobs: <data>=<out-data>, blank-separated
 --max-drop=0.01 SHARE    greatest share of utterances that may be dropped
 END
 
 if [ ${#args[@]} -lt 2 ] || [ ${#args[@]} -gt 4 ]; then usage >&2; exit 1; fi
 out=${args[1]}
 
+also_words "${opt[also]}"
 run_feature_jobs "${opt[nj]}" "${opt[cmd]}" "${opt[max-drop]}" prepare_feats \
-  "${args[0]}" "$out" "${args[2]:-$out/log}" "${args[3]:-$out/data}" --cmn "${opt[cmn]}" --compress "${opt[compress]}"
+  "${args[0]}" "$out" "${args[2]:-$out/log}" "${args[3]:-$out/data}" --cmn "${opt[cmn]}" --compress "${opt[compress]}" \
+  ${also_words[@]+"${also_words[@]}"}

@@ -127,6 +127,40 @@ def test_formats_counts_reruns_and_jobs(data, shell, tmp_path):
     assert "belongs to" in done.stderr and (data / "feats.scp").exists()
 
 
+def test_directories_done_together_end_as_each_alone(data, shell, tmp_path):
+    """One has fewer utterances than jobs, one is up to date already, one has a bad recording."""
+    table = read_table(data / "wav.scp")
+    small = make_data(tmp_path / "data" / "dev", {"s0-u0": table["s0-u0"]})
+    (tmp_path / "audio" / "bad.wav").write_bytes(b"RIFF")
+    bad = make_data(tmp_path / "data" / "bad", {**table, "s9-u9": str(tmp_path / "audio" / "bad.wav")})
+    ready = make_data(tmp_path / "data" / "ready", table)
+    places = (data, small, bad, ready)
+
+    def prepare(*directories: Path) -> str:
+        first, *more = directories
+        also, pairs = " ".join(map(str, more)), " ".join(f"{d}={d}_voiced" for d in more)
+        return shell(f"steps/make_mfcc.sh --nj 2 --max-drop 0.5 --also '{also}' {first} && steps/compute_vad.sh --nj 2 "
+                     f"--also '{also}' {first} && steps/prepare_feats.sh --nj 2 --also '{pairs}' {first} {first}_voiced"
+                     ).stdout
+
+    for place in places:
+        prepare(place)
+    folders = [folder for place in places for folder in (place, Path(f"{place}_voiced"))]
+    alone = snapshot(*folders)
+    for place in (data, small, bad):
+        (place / ".make_mfcc.done").unlink()
+        for ark in (place / "data").glob("*"):
+            ark.unlink()
+    write_table(bad / "wav.scp", {**table, "s9-u9": str(tmp_path / "audio" / "bad.wav")})
+    for name in ("utt2spk", "utt2emo", "spk2utt"):
+        (bad / name).write_bytes((bad / ".backup" / name).read_bytes())
+    said = prepare(*places)
+    assert f"make_mfcc: {ready}: MFCC up to date" in said and f"{small} has 1 utterances: running 1 jobs, not 2" in said
+    assert f"make_mfcc: {bad}: 1 of 7 utterances dropped" in said
+    assert snapshot(*folders) == alone
+    assert prepare(*places).count("up to date") == 12
+
+
 def test_bad_recordings_are_dropped_by_name_or_stop_the_step(data, shell, tmp_path):
     paths = {utterance: Path(path) for utterance, path in read_table(data / "wav.scp").items()}
     contents = {path: path.read_bytes() for path in paths.values()}

@@ -2,11 +2,14 @@
 
 `steps/make_mfcc.sh`, `compute_vad.sh`, `prepare_feats.sh`, `extract_xvectors.sh` call their program with three verbs:
 
-    check    report that the outputs are up to date, or else remove the step's table and print nothing
+    check    report that the outputs are up to date, or else remove the step's table and split the data directory; the
+             last line is how many jobs there are to do
     job      process one split: write its ark, index and summary, then the job's marker
     collect  join all splits: write the directory's index and tables, then the step's marker
 
-A step that was killed anywhere redoes the jobs without a marker when it runs again, and ends with the same bytes.
+A step that was killed anywhere redoes the jobs without a marker when it runs again, and ends with the same bytes. With
+several data directories job 1 does the first split of each, and so on: on small ones starting jobs takes longer than
+what they do.
 """
 
 from __future__ import annotations
@@ -100,7 +103,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, help="data directory")
     parser.add_argument("ark_dir", type=Path, help="folder for arks")
     parser.add_argument("--target", type=Path, help="data directory to write tables to (default: the one read)")
-    parser.add_argument("--nj", type=int, default=1, help="number of splits of the data directory (default: 1)")
+    parser.add_argument("--also", action="append", default=[], metavar="DATA[=TARGET]",
+                        help="another data directory to do with it, its arks in TARGET/data; may be repeated")
+    parser.add_argument("--nj", type=int, default=1, help="most splits of a data directory (default: 1)")
     parser.add_argument("--job", type=int, default=1, help="number of this job, from 1 (default: 1)")
     parser.add_argument("--log-dir", type=Path, help="folder for logs (default: <target>/log)")
     parser.add_argument(
@@ -120,19 +125,20 @@ def run_verb(step: FeatureStep, args: argparse.Namespace) -> None:
         SerError: an input is bad, too many utterances are dropped, or a job has not finished.
     """
     target = args.target or args.data
-    stem = f"{step.stem}_{target.resolve().name}"
+    places = [_Place(step, args.data, target, args.log_dir or target / "log", args.ark_dir)]
+    for word in args.also:
+        data, _, target = map(Path, word.partition("="))
+        target = target if "=" in word else data
+        places.append(_Place(step, data, target, target / "log", target / "data"))
     if args.verb == "check":
-        _check(step, args.data, target, args.ark_dir)
+        print(max(place.check(args.nj) for place in places))
         return
-    jobs = [
-        _SplitJob(step, args.data / f"split{args.nj}" / str(number), target, args.ark_dir / f"{stem}.{number}")
-        for number in range(1, args.nj + 1)
-    ]
-    if args.verb == "job":
-        jobs[args.job - 1].run()
-    else:
-        _collect(step, args.data, target, jobs, args.log_dir or target / "log", args.max_drop)
-        _remove_surplus(args.ark_dir, stem, args.nj)
+    for place in places:
+        jobs = [] if place.marker_path.exists() else place.jobs(args.nj)
+        if args.verb == "job" and args.job <= len(jobs):
+            jobs[args.job - 1].run()
+        elif args.verb == "collect" and jobs:
+            place.collect(jobs, args.max_drop)
 
 
 class _SplitJob:
@@ -179,42 +185,68 @@ class _SplitJob:
             raise SerError(f"{self.ark}: belongs to {owner}; give {self.target} another folder for arks")
 
 
-def _marker(step: FeatureStep, target: Path, digest: str) -> Marker:
-    return Marker(target / f".{step.name}.done", digest)
+@dataclass(frozen=True)
+class _Place:
+    """A step on one data directory: what is read, where the tables, the logs and the arks go."""
 
+    step: FeatureStep
+    data: Path
+    target: Path
+    log_dir: Path
+    ark_dir: Path
 
-def _check(step: FeatureStep, data: Path, target: Path, ark_dir: Path) -> None:
-    """Report that the outputs are up to date, or remove the step's marker and table, and leftovers of killed runs."""
-    marker = _marker(step, target, step.digest(data))
-    if marker.is_current():
-        print(f"{step.name}: {target}: {step.what} up to date")
-        return
-    marker.clear()
-    _withdraw(step, target)
-    for folder in (target, ark_dir):
-        remove_leftovers(folder)
+    @property
+    def marker_path(self) -> Path:
+        return self.target / f".{self.step.name}.done"
 
+    def check(self, nj: int) -> int:
+        """Report that the outputs are up to date, or withdraw them and split the data; return the number of splits."""
+        marker = Marker(self.marker_path, self.step.digest(self.data))
+        if marker.is_current():
+            print(f"{self.step.name}: {self.target}: {self.step.what} up to date")
+            return 0
+        marker.clear()
+        _withdraw(self.step, self.target)
+        for folder in (self.target, self.ark_dir):
+            remove_leftovers(folder)
+        splits = self._splits(nj)
+        if splits < nj:
+            print(f"{self.step.name}: {self.data} has {splits} utterances: running {splits} jobs, not {nj}")
+        rearrange.split(self.data, splits)
+        for folder in (self.log_dir, self.ark_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+        return splits
 
-def _collect(
-    step: FeatureStep, data: Path, target: Path, jobs: Sequence[_SplitJob], log_dir: Path, max_drop: float
-) -> None:
-    summary = Summary()
-    for job in jobs:
-        summary.add(job.summary())
-    _judge_drops(step, data, target, summary, log_dir, max_drop)
-    lines: dict[str, str] = {}
-    for job in jobs:
-        if job.scp.stat().st_size:
-            lines.update(read_table(job.scp))
-    outputs = step.tables(data, target, summary)
-    write_table(target / step.scp, lines)
-    mend = step.mends_data and bool(summary.dropped)
-    # The marker describes the mended directory and comes first: a step killed in between runs again and mends it.
-    marker = _marker(step, target, step.digest(data, summary.dropped if mend else ()))
-    marker.write([target / step.scp, *outputs, *(job.ark for job in jobs)])
-    if mend:
-        rearrange.fix(data)
-    print(f"{step.name}: {target}: {summary.describe()}")
+    def _splits(self, nj: int) -> int:
+        with open(self.data / "utt2spk", "rb") as lines:
+            return min(nj, sum(1 for _ in lines))
+
+    def jobs(self, nj: int) -> list[_SplitJob]:
+        splits, stem = self._splits(nj), self.ark_dir / f"{self.step.stem}_{self.target.resolve().name}"
+        return [_SplitJob(self.step, self.data / f"split{splits}" / str(number), self.target,
+                          stem.with_name(f"{stem.name}.{number}")) for number in range(1, splits + 1)]
+
+    def collect(self, jobs: Sequence[_SplitJob], max_drop: float) -> None:
+        """Join what the jobs have made, and remove what jobs of an earlier run with more of them left."""
+        step, data, target = self.step, self.data, self.target
+        summary = Summary()
+        for job in jobs:
+            summary.add(job.summary())
+        _judge_drops(step, data, target, summary, self.log_dir, max_drop)
+        lines: dict[str, str] = {}
+        for job in jobs:
+            if job.scp.stat().st_size:
+                lines.update(read_table(job.scp))
+        outputs = step.tables(data, target, summary)
+        write_table(target / step.scp, lines)
+        mend = step.mends_data and bool(summary.dropped)
+        # The marker describes the mended directory and comes first: a step killed in between runs again and mends it.
+        marker = Marker(self.marker_path, step.digest(data, summary.dropped if mend else ()))
+        marker.write([target / step.scp, *outputs, *(job.ark for job in jobs)])
+        if mend:
+            rearrange.fix(data)
+        _remove_surplus(self.ark_dir, f"{step.stem}_{target.resolve().name}", len(jobs))
+        print(f"{step.name}: {target}: {summary.describe()}")
 
 
 def _withdraw(step: FeatureStep, target: Path) -> None:
