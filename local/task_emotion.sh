@@ -66,8 +66,8 @@ for word in ${opt[noise-kinds]:-none}; do
 done
 sorted() { tr ' ' '\n' <<< "$1" | sed '/^$/d' | sort -u "${@:2}" | xargs; }
 snrs=$(sorted "${opt[snr]}" -rn) kinds=$(sorted "${opt[noise-kinds]}" -r) variant=''
-[ "$kinds" = "noise music" ] || variant+=-${kinds// /-}
-[ "$snrs" = "10 5 0" ] || variant+=$(sed 's/^/-/; s/ /-/g; s/--/-m/g' <<< "$snrs")
+[ "$kinds" = "${opt_default[noise-kinds]}" ] || variant+=-${kinds// /-}
+[ "$snrs" = "${opt_default[snr]}" ] || variant+=$(sed 's/^/-/; s/ /-/g; s/--/-m/g' <<< "$snrs")
 
 # Where folds share every recording, features are made once, of all of them.
 split_dirs=("$data") sets=(train dev test) train=$data/train test=$data/test

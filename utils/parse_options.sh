@@ -14,8 +14,9 @@
 # from 0, N+ one from 1, a|b|c one of these, anything else any text; an empty default may stay empty. A line `--*` allows
 # options that are not listed.
 #
-# Afterwards ${opt[snr]} is an option's value, "${args[@]}" is what follows the options (they end at the first word that
-# is none, or at `--`), and "${others[@]}" are the options that are not listed, each with its value.
+# Afterwards ${opt[snr]} is an option's value, ${opt_default[snr]} its default, "${args[@]}" is what follows the options
+# (they end at the first word that is none, or at `--`), and "${others[@]}" are the options that are not listed, each with
+# its value.
 #
 # A script that hands options on to this one asks for their names with --list-options and for their help alone with
 # --help-options. Both leave out the options after a line `--`, which that script sets itself.
@@ -23,7 +24,7 @@
 declare -A opt=()
 declare -a args=() others=()
 # Of the list: what each option takes, its default, the names and the help before the line `--`, and all help.
-declare -A _po_takes=() _po_default=()
+declare -A _po_takes=() opt_default=()
 declare -a _po_names=()
 _po_options='' _po_help='' _po_any=false _po_own=true
 
@@ -69,7 +70,7 @@ parse_options() {
   # shellcheck disable=SC2034 # the caller reads them
   args=("$@")
   for name in "${!_po_takes[@]}"; do
-    [ -z "${opt[$name]}${_po_default[$name]}" ] || _po_check "$name" "${opt[$name]}"
+    [ -z "${opt[$name]}${opt_default[$name]}" ] || _po_check "$name" "${opt[$name]}"
   done
 }
 
@@ -85,7 +86,7 @@ _po_read_list() {
     if [[ $line =~ $form ]]; then
       name=${BASH_REMATCH[1]} default=${BASH_REMATCH[2]#\'} takes=${BASH_REMATCH[3]} text=${BASH_REMATCH[4]}
       default=${default%\'}
-      _po_takes[$name]=$takes _po_default[$name]=$default opt[$name]=$default
+      _po_takes[$name]=$takes opt_default[$name]=$default opt[$name]=$default
       [ "$_po_own" = false ] || _po_names+=("$name")
       [ -z "$default" ] || text+=" (default: $default)"
       [ "$takes" != BOOL ] || takes='true|false'

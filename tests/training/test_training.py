@@ -149,6 +149,26 @@ def test_stopped_within_an_epoch_is_never_interrupted(data, trained, tmp_path, m
         assert same(weights(tmp_path / "run" / name), weights(trained / name))
 
 
+def test_a_training_reports_its_whole_work_also_when_it_resumes(data, tmp_path, monkeypatch, capsys) -> None:
+    """24 batches in all, 4 an epoch; resumed after 9 of them, 15 are left."""
+    monkeypatch.setattr("ser.base.progress.LOG_EVERY_SECONDS", 0.0)
+    step, steps = Classification.step, itertools.count(1)
+
+    def stopping(self, plan, rate_factor):
+        if next(steps) == 9:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, plan, rate_factor)
+
+    monkeypatch.setattr(Classification, "step", stopping)
+    with pytest.raises(SystemExit):
+        trainer(data, tmp_path / "run").train()
+    assert re.findall(r"progress: (\d+/\d+) batches trained, \d+ s left", capsys.readouterr().err)[-1] == "9/24"
+    trainer(data, tmp_path / "run").train()
+    printed = capsys.readouterr()
+    assert re.findall(r"progress: (\d+/\d+) batches", printed.err) == [f"{done}/15" for done in range(1, 15)]
+    assert re.search(r"^epoch 6/6: .*, 0 s left$", printed.out, re.MULTILINE)
+
+
 def test_patience_and_no_epoch_at_all(data, tmp_path: Path, capsys) -> None:
     trainer(data, tmp_path / "patient", epochs=9, patience=2, learning_rate=1e-12).train()
     assert load_checkpoint(tmp_path / "patient" / "last.pt")["epoch"] == 3

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 Item = TypeVar("Item")
 
-_LOG_EVERY_SECONDS = 10.0
+LOG_EVERY_SECONDS = 10.0
 
 
 class Progress:
@@ -42,7 +42,7 @@ class Progress:
         now = time.monotonic()
         if self._bar is not None:
             self._bar.update()
-        elif self._shown and self._done < self._total and now - self._reported >= _LOG_EVERY_SECONDS:
+        elif self._shown and self._done < self._total and now - self._reported >= LOG_EVERY_SECONDS:
             self._reported = now
             print(f"progress: {self._done}/{self._total} {self._unit} {self._what}, {self.seconds_left():.0f} s left",
                   file=sys.stderr, flush=True)

@@ -196,9 +196,9 @@ def _expected(asked: Iterable[int] | None, seen: set[int]) -> tuple[int, ...]:
 def _tests(names: set[str]) -> tuple[str, ...]:
     """Sort test sets as the tables have them: the clean one, the noisy ones from the highest SNR down, the others."""
 
-    def order(name: str) -> tuple[int, int, str]:
-        match = re.fullmatch(r"test_snr(-?\d+)", name)
-        return (0, 0, "") if name == "test" else (1, -int(match[1]), "") if match else (2, 0, name)
+    def order(name: str) -> tuple[int, float, str]:
+        match = re.fullmatch(r"test_snr(-?[\d.]+)", name)
+        return (0, 0, "") if name == "test" else (1, -float(match[1]), "") if match else (2, 0, name)
 
     return tuple(sorted(names, key=order))
 

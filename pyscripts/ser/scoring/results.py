@@ -219,7 +219,7 @@ class Results:
 
 def test_title(test: str) -> str:
     """Name a test set: `test` is the clean test, `test_snr10` the 10 dB test; others go by their own names."""
-    match = re.fullmatch(r"test_snr(-?\d+)", test)
+    match = re.fullmatch(r"test_snr(-?[\d.]+)", test)
     return f"{match[1]} dB test" if match else "clean test" if test == "test" else test
 
 

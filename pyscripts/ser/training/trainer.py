@@ -24,6 +24,7 @@ from ser.augment.copypaste import BatchPlan, count_kinds
 from ser.base.errors import SerError
 from ser.base.files import remove_leftovers, write_text
 from ser.base.progress import Progress, say
+from ser.scoring.metrics import MEASURES
 from ser.training.checkpoint import load_checkpoint, save_checkpoint
 from ser.training.classification import Classification
 from ser.training.distributed import World
@@ -185,12 +186,13 @@ class Trainer:
             for name, value in {"train/loss": loss, **{f"dev/{name}": figure for name, figure in figures.items()},
                                 **{f"batches/{name}": count for name, count in kinds.items()}}.items():
                 self.writer.add_scalar(name, value, epoch)
+        if not epoch:
+            return "no epoch: the network is as it was initialised"
+        shown = "weighted_f1" if self.options.select == "loss" else self.options.select
         alone = f", {kinds['alone']} without partner" if kinds["alone"] else ""
-        return (
-            f"epoch {epoch}/{self.options.epochs}: loss {loss:.4f}, dev loss {figures['loss']:.4f}, dev weighted F1 "
-            f"{100 * figures['weighted_f1']:.2f} (best at {self.state['best_epoch']}){alone}, {seconds:.1f} s, "
-            f"{self.progress.seconds_left():.0f} s left" if epoch else "no epoch: the network is as it was initialised"
-        )
+        return (f"epoch {epoch}/{self.options.epochs}: loss {loss:.4f}, dev loss {figures['loss']:.4f}, dev "
+                f"{MEASURES[shown].title} {100 * figures[shown]:.2f} (best at {self.state['best_epoch']}){alone}, "
+                f"{seconds:.1f} s, {self.progress.seconds_left():.0f} s left")
 
     # ---- files
 
