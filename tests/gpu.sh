@@ -21,5 +21,5 @@ END
 [ ${#args[@]} -eq 0 ] || die "unexpected ${args[0]} (--help explains)"
 command -v python3 > /dev/null || die "no python3 on PATH"
 if [ "${opt[quick]}" = true ]; then export OMP_NUM_THREADS=1; fi # sizes so small are not worth sharing
-export PYTHONPATH=$root/pyscripts:$root/tests/benchmarks LC_ALL=C
+export PYTHONPATH=$root/pyscripts:$root/tests/benchmarks${PYTHONPATH:+:$PYTHONPATH} LC_ALL=C
 exec python3 "$root/tests/gpu/check.py" --device "${opt[device]}" --quick "${opt[quick]}" --parts "${opt[parts]}"

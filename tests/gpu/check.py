@@ -50,7 +50,7 @@ def main() -> None:
         gpu = torch.cuda.get_device_properties(0)
         print(f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, torch {torch.__version__}, CUDA {torch.version.cuda}")
     else:
-        print(f"No GPU was used: the CPU stands for it too, and nothing below tells of a GPU. torch {torch.__version__}")
+        print(f"No GPU was used: the CPU stands for it, and nothing below tells of a GPU. torch {torch.__version__}")
     table(args)
 
 
@@ -104,11 +104,14 @@ def run(part: str, args: argparse.Namespace, lines: Path, log: Path, seconds: fl
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
         try:
             code = process.wait(max(seconds, 1))
-        except subprocess.TimeoutExpired:
+        except BaseException as error:
             os.killpg(process.pid, signal.SIGKILL)  # the part, and the programs it started
             process.wait()
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
             return f"not done in what was left of {_SECONDS:.0f} s"
-    return f"exit status {code}: {log.read_text(errors='replace').strip().splitlines()[-1:]}" if code else ""
+    last = (log.read_text(errors="replace").strip().splitlines() or [""])[-1]
+    return f"exit status {code}: {last}" if code else ""
 
 
 def do(args: argparse.Namespace) -> None:

@@ -44,7 +44,7 @@ class Interrupted(Classification):
 
 def rows(device: torch.device, quick: bool, folder: Path) -> Iterator[Row]:
     """Yield the lines; `folder` is for scratch files."""
-    with features(None, 12 if quick else 256) as data:
+    with features(None, 6 if quick else 256) as data:
         shutil.copytree(data, folder / "dev")
         pack([data], folder / "train")
     # The index that was copied still names the scratch folder's ark.
@@ -80,7 +80,7 @@ def rows(device: torch.device, quick: bool, folder: Path) -> Iterator[Row]:
 def train(
     folder: Path, name: str, device: torch.device, quick: bool, objective: type[Classification] = Classification
 ) -> None:
-    options = TrainOptions(scheme="n+se-cp", epochs=2, batch_size=4 if quick else 32)
+    options = TrainOptions(scheme="n+se-cp", epochs=2, batch_size=2 if quick else 32)
     run = Run(str(folder), name, (str(folder / "train"),), str(folder / "dev"), options=options)
     Trainer(run, device, objective=objective).train()
 

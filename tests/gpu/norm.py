@@ -29,7 +29,7 @@ _LIMITS = {"float32": 1e-4, "bf16": 0.03}  # of distances between the two ways
 
 def rows(device: torch.device, quick: bool, folder: Path) -> Iterator[Row]:
     """Yield the lines; `folder` is for scratch files."""
-    with features(None, 8 if quick else 128) as data:
+    with features(None, 4 if quick else 128) as data:
         pack([data], folder / "packed")
     plans, _, _ = make_plans([str(folder / "packed")], TrainOptions(scheme="n+se-cp", batch_size=128))
     lengths = torch.from_numpy(next(plans.epoch(1)).filled.sum(1))
