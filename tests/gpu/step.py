@@ -15,7 +15,7 @@ from rows import Row
 
 def rows(device: torch.device, quick: bool, folder: Path) -> Iterator[Row]:
     """Yield the lines; the batch is one of n+se-cp, of 128 examples."""
-    size = 2 if quick else 128
+    size = 4 if quick else 128
     with features(None, size) as data:
         plans, store, classes = our_data(data, device, size)
     plan = next(plans.epoch(1))
