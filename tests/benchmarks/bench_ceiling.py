@@ -144,8 +144,8 @@ def main() -> None:
          f"{args.rounds} rounds that take turns. Product of matrices of {_SIZES[device.type][0]}; copy of",
          f"{_SIZES[device.type][1] >> 20} MB, read and written. The floor is the slower of the two alone."],
         markdown([f"an example of {mean} frames", "Gop", "million elements moved"], count),
-        markdown(["a step in", "ms", "Gop/s", "product's Gop/s", "share", "GB/s", "copy's GB/s", "share",
-                  "times the floor"], shares),
+        markdown(["a step in", "ms", "Gop/s", "product's Gop/s", "share", "GB/s", "copy's GB/s",
+                  "share of the copy's", "times the floor"], shares),
     )
 
 

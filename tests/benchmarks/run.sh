@@ -8,55 +8,47 @@
 # Needs a machine with nothing else to do; benchmarks.md notes the load. Where the corpus is there, features are made
 # from it in <out>/data first, which a rerun keeps; where not, random ones of like lengths serve, and say so. A part
 # that fails is named at the end, with exit status 1, and its messages are in <out>/log; the others go on.
-#
-# Options
-#   --out DIR            where results go (exp/benchmarks)
-#   --parts "P …"        which: frontend mixing training ceiling evaluation growth recipe scale runners (all)
-#   --quick true|false   minutes; false: more data and rounds, and growth over whole epochs (true)
-#   --device D           auto, cpu or cuda, of the parts with a network (auto)
-#   --threads N          CPU threads of the parts with a network (all cores)
-#   --utterances N       of training and evaluation (a part's own default)
-#   --rounds N           medians of so many (a part's own default)
-#   --corpus-dir DIR     RAVDESS (data/ravdess in $SER_SHARED, which is ../shared by default)
-#   --musan-dir DIR      folder with noise/ and music/ (data/musan there)
-#   --nj N               jobs that make features (2)
 set -euo pipefail
 
-out=exp/benchmarks
-parts="frontend mixing training ceiling evaluation growth recipe scale runners"
-quick=true
-device=auto
-threads=
-utterances=
-rounds=
-corpus_dir=
-musan_dir=
-nj=2
-
 export SER_DEV=1
+# shellcheck source=path.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../path.sh"
+# shellcheck source=utils/parse_options.sh
 . "$SER_ROOT/utils/parse_options.sh"
-[ $# -eq 0 ] || { echo "$0: error: unexpected $1 (--help explains)" >&2; exit 1; }
+parse_options "$@" << 'END'
+--out=exp/benchmarks DIR    where results go
+--parts='frontend mixing training ceiling evaluation growth recipe scale runners' PARTS  which
+--quick=true BOOL           minutes; false: more data and rounds, and growth over whole epochs
+--device=auto auto|cpu|cuda  of the parts with a network
+--threads= N+               CPU threads of the parts with a network; all cores if not given
+--utterances= N+            of training and evaluation; a part's own default if not given
+--rounds= N+                medians of so many; a part's own default if not given
+--corpus-dir= DIR           RAVDESS; data/ravdess in $SER_SHARED (../shared) if not given
+--musan-dir= DIR            folder with noise/ and music/; data/musan there if not given
+--nj=2 N+                   jobs that make features
+END
+[ ${#args[@]} -eq 0 ] || die "unexpected ${args[0]} (--help explains)"
 
 here=$SER_ROOT/tests/benchmarks
 shared=${SER_SHARED:-$SER_ROOT/../shared}
-corpus_dir=${corpus_dir:-$shared/data/ravdess}
-musan_dir=${musan_dir:-$shared/data/musan}
-for part in $parts; do
-  [ -f "$here/bench_$part.py" ] || { echo "$0: error: --parts: no bench_$part.py in $here" >&2; exit 1; }
+corpus_dir=${opt[corpus-dir]:-$shared/data/ravdess}
+musan_dir=${opt[musan-dir]:-$shared/data/musan}
+out=${opt[out]}
+for part in ${opt[parts]}; do
+  [ -f "$here/bench_$part.py" ] || die "--parts: no bench_$part.py in $here"
 done
 mkdir -p "$out/log"
 out=$(cd "$out" && pwd)
 
 make_features() {
   "$SER_ROOT/egs/ravdess/local/prepare.py" --corpus-dir "$corpus_dir" --allow-partial true "$out/data"
-  "$SER_ROOT/steps/make_mfcc.sh" --nj "$nj" "$out/data/all"
-  "$SER_ROOT/steps/compute_vad.sh" --nj "$nj" "$out/data/all"
-  "$SER_ROOT/steps/prepare_feats.sh" --nj "$nj" "$out/data/all" "$out/data/ravdess_voiced"
+  "$SER_ROOT/steps/make_mfcc.sh" --nj "${opt[nj]}" "$out/data/all"
+  "$SER_ROOT/steps/compute_vad.sh" --nj "${opt[nj]}" "$out/data/all"
+  "$SER_ROOT/steps/prepare_feats.sh" --nj "${opt[nj]}" "$out/data/all" "$out/data/ravdess_voiced"
 }
 
-network=(--device "$device") data=()
-[ -z "$threads" ] || network+=(--threads "$threads")
+network=(--device "${opt[device]}") data=()
+[ -z "${opt[threads]}" ] || network+=(--threads "${opt[threads]}")
 if [ -d "$corpus_dir" ]; then
   echo "features of $corpus_dir"
   make_features > "$out/log/features.log" 2>&1 || { cat "$out/log/features.log" >&2; exit 1; }
@@ -66,8 +58,8 @@ else
 fi
 
 size=() turns=()
-[ -z "$utterances" ] || size=(--utterances "$utterances")
-[ -z "$rounds" ] || turns=(--rounds "$rounds")
+[ -z "${opt[utterances]}" ] || size=(--utterances "${opt[utterances]}")
+[ -z "${opt[rounds]}" ] || turns=(--rounds "${opt[rounds]}")
 
 # options PART: the options of one part, in the array $options.
 options() {
@@ -80,7 +72,7 @@ options() {
     recipe) options=("${network[@]}" --corpus-dir "$corpus_dir") ;;
     *) options=() ;;
   esac
-  $quick && return
+  if [ "${opt[quick]}" = true ]; then return; fi
   case $1 in # what was given on the command line comes later and counts
     mixing) options=(--recordings 864 "${options[@]}") ;;
     training) options=(--utterances 768 --rounds 5 "${options[@]}") ;;
@@ -94,7 +86,7 @@ options() {
 report=$out/benchmarks.md
 echo "# Benchmarks, $(date '+%Y-%m-%d %H:%M'), revision $(git -C "$SER_ROOT" describe --always --dirty)" > "$report"
 failed=
-for part in $parts; do
+for part in ${opt[parts]}; do
   options "$part"
   echo "$(date '+%H:%M:%S') bench_$part.py ${options[*]}"
   command="python3 tests/benchmarks/bench_$part.py ${options[*]}"
