@@ -40,10 +40,10 @@ done
 mkdir -p "$out/log"
 out=$(cd "$out" && pwd)
 
-make_features() {
-  "$SER_ROOT/egs/ravdess/local/prepare.py" --corpus-dir "$corpus_dir" --allow-partial true "$out/data"
-  "$SER_ROOT/steps/make_mfcc.sh" --nj "${opt[nj]}" "$out/data/all"
-  "$SER_ROOT/steps/compute_vad.sh" --nj "${opt[nj]}" "$out/data/all"
+make_features() { # called where set -e does not hold
+  "$SER_ROOT/egs/ravdess/local/prepare.py" --corpus-dir "$corpus_dir" --allow-partial true "$out/data" &&
+  "$SER_ROOT/steps/make_mfcc.sh" --nj "${opt[nj]}" "$out/data/all" &&
+  "$SER_ROOT/steps/compute_vad.sh" --nj "${opt[nj]}" "$out/data/all" &&
   "$SER_ROOT/steps/prepare_feats.sh" --nj "${opt[nj]}" "$out/data/all" "$out/data/ravdess_voiced"
 }
 

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from common import features
-from rows import Row, at_most, distance, distances, together
+from distances import distance, distances, together
+from rows import Row, at_most
 from torch import Tensor, nn
 
 from ser.augment.copypaste import BatchPlan

@@ -11,6 +11,7 @@ import argparse
 import importlib
 import importlib.metadata
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -18,6 +19,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from rows import Row, table
 
 PARTS = ("against_cpu", "interruption", "norm", "step", "speed")
 _PACKAGES = {"torch": "torch", "numpy": "numpy", "yaml": "PyYAML", "tqdm": "tqdm", "kaldiio": "kaldiio",
@@ -40,18 +43,9 @@ def main() -> None:
         sys.exit(problem)
     if unknown := [part for part in args.parts.split() if part not in PARTS]:
         sys.exit(f"gpu.sh: error: --parts: no {' '.join(unknown)}; there are {', '.join(PARTS)}")
-    import torch
-
-    if args.device == "cuda" and not torch.cuda.is_available():
-        sys.exit(f"gpu.sh: error: no GPU is there: torch {torch.__version__} of {sys.executable} sees none (built for "
-                 f"CUDA: {torch.version.cuda or 'no'}; check nvidia-smi and the driver). Nothing was checked. "
-                 "--device cpu --quick true runs the same on a CPU")
-    if args.device == "cuda":
-        gpu = torch.cuda.get_device_properties(0)
-        print(f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, torch {torch.__version__}, CUDA {torch.version.cuda}")
-    else:
-        print(f"No GPU was used: the CPU stands for it, and nothing below tells of a GPU. torch {torch.__version__}")
-    table(args)
+    print(gpu() if args.device == "cuda" else
+          "No GPU was used: the CPU stands for it too, and nothing below tells of a GPU.", flush=True)
+    check(args)
 
 
 def missing() -> str:
@@ -68,13 +62,20 @@ def missing() -> str:
     return ""
 
 
-def table(args: argparse.Namespace) -> None:
+def gpu() -> str:
+    """Return what the GPU is; exit where there is none."""
+    import torch
+
+    if not torch.cuda.is_available():
+        sys.exit(f"gpu.sh: error: no GPU is there: torch {torch.__version__} of {sys.executable} sees none (built for "
+                 f"CUDA: {torch.version.cuda or 'no'}; check nvidia-smi and the driver). Nothing was checked. "
+                 "--device cpu --quick true runs the same on a CPU")
+    found = torch.cuda.get_device_properties(0)
+    return f"{found.name}, {found.total_memory / 2**30:.0f} GiB, torch {torch.__version__}, CUDA {torch.version.cuda}"
+
+
+def check(args: argparse.Namespace) -> None:
     """Run the parts, print their lines as one table, and exit 1 if one failed."""
-    import json
-
-    from common import markdown
-    from rows import HEADER, Row
-
     begin, found, reports = time.monotonic(), [], ""
     with tempfile.TemporaryDirectory() as name:
         for part in args.parts.split():
@@ -91,7 +92,7 @@ def table(args: argparse.Namespace) -> None:
     failed = [row for row in found if row.failed]
     if reports:
         print("\n" + "\n".join(line for line in reports.splitlines() if not line.startswith("progress:")))
-    print("\n" + markdown(HEADER, [row.cells() for row in found]))
+    print(f"\n{table(found)}")
     print(f"\n{len(found)} lines, {len(failed)} failed, {time.monotonic() - begin:.0f} s")
     sys.exit(1 if failed or not found else 0)
 

@@ -18,7 +18,8 @@ from typing import Any
 
 import torch
 from common import features
-from rows import Row, at_most, distance, together
+from distances import distance, together
+from rows import Row, at_most
 
 from ser.features.packed import pack
 from ser.training.classification import Classification

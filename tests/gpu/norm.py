@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from common import BANDS, features, interleaved
-from rows import Row, at_most, distance
+from distances import distance
+from rows import Row, at_most
 from torch import Tensor, nn
 
 from ser.features.packed import pack

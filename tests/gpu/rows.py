@@ -1,13 +1,10 @@
-"""The lines of the table that check.py prints, and distances between results."""
+"""The lines of the table that check.py prints. Nothing here needs torch."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-
-import torch
-from torch import Tensor
 
 HEADER = ("what", "CPU", "GPU", "difference or ratio", "limit", "ok?")
 
@@ -55,18 +52,10 @@ def aim(what: str, figure: float, target: float, unit: str = "") -> Row:
     return Row(what, "", "", f"{figure:.3g}{unit}", f">= {target:g}{unit} (target)", figure >= target, True)
 
 
-def distance(a: Tensor, b: Tensor) -> float:
-    """Return |a - b| / |b|, Euclidean."""
-    a, b = a.double(), b.double()
-    return float((a - b).norm() / b.norm().clamp_min(1e-300))
-
-
-def distances(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return the distance of each of b's tensors that is not next to nothing beside the others."""
-    typical = sorted(float(tensor.norm()) for tensor in b.values())[len(b) // 2]
-    return {name: distance(a[name], b[name]) for name in b if float(b[name].norm()) > 1e-3 * typical}
-
-
-def together(tensors: Mapping[str, Tensor]) -> Tensor:
-    """Return all elements of tensors as one vector."""
-    return torch.cat([tensor.double().flatten() for tensor in tensors.values()])
+def table(rows: Sequence[Row]) -> str:
+    """Return the lines as a Markdown table whose columns are aligned."""
+    cells = [HEADER, *(row.cells() for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in cells]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
