@@ -87,14 +87,19 @@ if [ -n "$config" ] && { [ "$facts" -gt 0 ] || [ -f "$config" ]; }; then
   config=$(config_file "$config" "$work_dir/exp/runs")
   of_config=$("$SER_ROOT/pyscripts/plan_runs.py" --driver-options "$config")
   if [ -n "$of_config" ]; then
+    of_recipe=$(sed -n '/^--recipe$/{n;p}' <<< "$of_config")
     mapfile -t of_config <<< "$of_config"
     read_options "${@:1:facts}" "${of_config[@]}" "${@:facts+1}"
+    work_dir=$(absolute "${opt[work-dir]:-$SER_ROOT/egs/${opt[recipe]}}")
   fi
 fi
 
 recipe=${opt[recipe]} recipe_dir=$SER_ROOT/egs/${opt[recipe]}
 if [ -z "$recipe" ] || [ ! -f "$recipe_dir/run.sh" ]; then
   die "no recipe '$recipe'; there are: $(cd "$SER_ROOT/egs" && echo *)"
+fi
+if [ "${of_recipe:-$recipe}" != "$recipe" ]; then
+  die "--config ${opt[config]}: a run of the recipe $of_recipe, not of $recipe"
 fi
 if [ "$facts" -eq 0 ]; then
   # Called directly: the recipe adds its facts and calls back.
@@ -129,7 +134,7 @@ if [ ${#others[@]} -gt 0 ]; then
 fi
 # Folders and files among them are the caller's, too.
 for ((i = 1; i < ${#others[@]}; i += 2)); do
-  if [[ ${others[i]} = */* && -e ${others[i]} ]]; then others[i]=$(absolute "${others[i]}"); fi
+  if [[ ${others[i]} = *[/.]* && -e ${others[i]} ]]; then others[i]=$(absolute "${others[i]}"); fi
 done
 declares() { grep -qxF -e "${others[i]#--}" <<< "$1"; }
 for ((i = 0; i < ${#others[@]}; i += 2)); do
@@ -186,7 +191,7 @@ if [ "${opt[stage]}" -lt 5 ]; then
     --network "$network" --train-data "$train_data" --scheme "${opt[scheme]}" --init "$init" --seeds "${opt[seeds]}"
     --labels "$(task labels)" --device "${opt[device]}" --exp-dir "$exp")
   given=(${for_system[@]+"${for_system[@]}"} ${for_task[@]+"${for_task[@]}"} ${for_corpus[@]+"${for_corpus[@]}"})
-  [ ${#given[@]} -eq 0 ] || options+=(--given "$(printf '%q ' "${given[@]}")")
+  options+=(${given[@]+"${given[@]/#/--given=}"})
   [ -z "${opt[tag]}" ] || options+=(--tag "${opt[tag]}")
   [ -z "$config" ] || options+=(--config "$config")
   [ -n "$plan" ] || mkdir -p "$exp/runs"

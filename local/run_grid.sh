@@ -68,6 +68,9 @@ for corpus in "${args[@]}"; do
     mapfile -t more < <(xargs -n 1 printf '%s\n' <<< "${corpus#"$folder "}") # understands quotes, expands nothing
   fi
   recipe=${folder%%=*}
+  for word in ${more[@]+"${more[@]}"}; do
+    case $word in --config* | --tag*) die "$recipe: ${word%%=*} is the grid's own option, for all of its runs" ;; esac
+  done
   [ -f "$SER_ROOT/egs/$recipe/run.sh" ] || die "no recipe '$recipe'; there are: $(cd "$SER_ROOT/egs" && echo *)"
   [ -z "${words_of[$recipe]:-}" ] || die "$recipe is named twice"
   recipes+=("$recipe")

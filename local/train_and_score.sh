@@ -8,4 +8,5 @@ parse_options "$@" < /dev/null
 [ ${#args[@]} -eq 2 ] || die "expected <runs> <job> (--help explains)"
 trap : TERM # told to stop, wait for a training that is saving
 "$SER_ROOT/pyscripts/train.py" --runs "$1" --job "$2"
+cd "$(of_runs "$1" work | sed -n "$2p")"
 exec "$SER_ROOT/local/task_$(of_runs "$1" task | sed -n "$2p").sh" score "$1" "$2"

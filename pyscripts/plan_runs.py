@@ -16,20 +16,17 @@ import argparse
 import json
 import os
 import re
-import shlex
 import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
 
-import yaml
-
 from ser.augment.copypaste import SCHEMES
 from ser.base.errors import SerError, run_main
 from ser.base.files import write_text
 from ser.data.labels import EMOTION_TABLE
-from ser.training.options import CHOICES, RECORD, TrainOptions, checked
+from ser.training.options import CHOICES, TrainOptions, checked, read_config
 from ser.training.runs import Run, refuse_other_options
 from ser.training.systems import SYSTEMS
 
@@ -56,7 +53,8 @@ def main() -> None:
     parser.add_argument("--seeds", default="0", help="blank-separated (default: %(default)s)")
     parser.add_argument("--tag", default="", help="last part of the folders' names (default: the options changed)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="training options over the recipe's own")
-    parser.add_argument("--given", default="", help="options of run.sh that the run was planned with, for the record")
+    parser.add_argument("--given", action="append", default=[], metavar="WORD",
+                        help="a word of the options of run.sh that the runs are planned with, for the record")
     parser.add_argument("--labels", default=EMOTION_TABLE, choices=CHOICES["labels"], help="(default: %(default)s)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="(default: %(default)s)")
     parser.add_argument("--splits", default="-", metavar="FILE",
@@ -83,19 +81,19 @@ def main() -> None:
 
 def driver_options(path: Path) -> list[str]:
     """Return what run.sh must be given to make the run of a config.yaml again; nothing for a file of options alone."""
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SerError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(config, dict) or not isinstance(record := config.get(RECORD), dict):
+    options, record = read_config(path)
+    if not record:
         return []
+    work, given = str(record.get("work") or ""), record.get("given")
     said = {
-        "system": config.get("system"), "network": config.get("network"), "scheme": config.get("scheme"),
-        "seeds": config.get("seed"), "init": config.get("init"), "folds": record.get("fold"),
-        "train-data": record.get("train_data"), "tag": record.get("tag"),
+        "recipe": record.get("recipe"), "work-dir": work if Path(work).is_dir() else "",
+        "system": options.get("system"), "network": options.get("network"), "scheme": options.get("scheme"),
+        "seeds": options.get("seed"),
+        "init": options.get("init"), "folds": record.get("fold"), "train-data": record.get("train_data"),
+        "tag": record.get("tag"),
     }
     words = [word for name, value in said.items() if value not in (None, "") for word in (f"--{name}", str(value))]
-    return words + shlex.split(record.get("given", ""))
+    return words + [str(word) for word in given] if isinstance(given, list) else words
 
 
 def plan(args: argparse.Namespace) -> Iterator[Run]:
@@ -109,8 +107,8 @@ def plan(args: argparse.Namespace) -> Iterator[Run]:
         if scheme not in SCHEMES:
             raise SerError(f"--scheme: '{scheme}' is none of {', '.join(SCHEMES)}")
     for seed in seeds:
-        if not re.fullmatch("0|[1-9][0-9]*", seed):
-            raise SerError(f"--seeds takes whole numbers, not '{seed}'")
+        if not re.fullmatch("0|[1-9][0-9]*", seed) or int(seed) >= 2**63:
+            raise SerError(f"--seeds takes whole numbers under 2^63, not '{seed}'")
     network = args.network or next(iter(SYSTEMS[args.system].networks))
     features = args.features or args.system
     if not re.fullmatch(r"[\w+.-]*", args.tag, re.ASCII):
@@ -128,7 +126,7 @@ def plan(args: argparse.Namespace) -> Iterator[Run]:
                 yield Run(
                     os.getcwd(), str(place), tuple(split["train"]), split["dev"], split["tests"],
                     TrainOptions(**(asdict(options) | of_run)), args.device, args.recipe, args.task, features,
-                    args.train_data, init_name, tag, fold, split["test_list"], args.given,
+                    args.train_data, init_name, tag, fold, split["test_list"], tuple(args.given),
                 )
 
 
@@ -169,13 +167,13 @@ def resolve(args: argparse.Namespace, network: str) -> tuple[TrainOptions, str]:
         configured = TrainOptions.read([*files, args.config], of_runs)
         if configured != base and not driver_options(args.config):  # a run's own config.yaml has its tag with it
             parts.append("" if PIPE.fullmatch(args.config.name) else args.config.stem)
-    said = list(zip(args.training[::2], args.training[1::2], strict=True))
     changes = {}
-    for option, text in said:
+    for option, text in zip(args.training[::2], args.training[1::2], strict=True):
         name = option.removeprefix("--").replace("-", "_")
-        value = changes[name] = checked(name, text, "run.sh")
-        if value != getattr(configured, name):
-            parts.append(f"{option.removeprefix('--')}-{text}")
+        changes[name] = checked(name, text, f"run.sh {option}")
+    for name in sorted(changes):  # one training has one name, in whatever order and spelling its options are given
+        if changes[name] != getattr(configured, name):
+            parts.append(f"{name.replace('_', '-')}-{changes[name]}")
     tag = args.tag or re.sub(r"[^\w+.-]+", "-", "_".join(filter(None, parts)), flags=re.ASCII).strip("-")
     return TrainOptions(**(asdict(configured) | changes)), tag
 

@@ -31,7 +31,7 @@ def main() -> None:
         width = max((len(names[run]) for run in shown), default=0)
         for run in shown:
             log = f"  {run.log}" if run.log is not None else ""
-            print(f"{run.state:8}  {names[run]:{width}}  {run.detail}{log}".rstrip())
+            print(f"{run.state:10}  {names[run]:{width}}  {run.detail}{log}".rstrip())
         counts = Counter(run.state for run in runs)
         said = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
         print(f"{folder}: {len(runs)} runs{': ' if said else ''}{said}")

@@ -19,15 +19,14 @@ from dataclasses import fields
 from pathlib import Path
 
 import torch
-import yaml
 
 from ser.augment.copypaste import describe
-from ser.base.errors import SerError, run_main
+from ser.base.errors import run_main
 from ser.base.files import atomic_path
 from ser.training.classification import make_plans
 from ser.training.device import set_up_device
 from ser.training.distributed import World
-from ser.training.options import CHOICES, RECORD, TrainOptions
+from ser.training.options import CHOICES, TrainOptions, read_config
 from ser.training.runs import Run, read_run
 from ser.training.trainer import Trainer
 
@@ -81,7 +80,7 @@ def described_run(parser: argparse.ArgumentParser, args: argparse.Namespace, sai
     """Return the run that the command line and the configuration files describe."""
     record = {}
     for path in args.config:
-        record |= read_record(path)
+        record |= read_config(path)[1]
     settings = TrainOptions.read([DEFAULTS, *args.config], said)
     if record.get("work") and not args.train:
         os.chdir(record["work"])
@@ -91,14 +90,6 @@ def described_run(parser: argparse.ArgumentParser, args: argparse.Namespace, sai
         parser.error("--train, --dev and --out are needed to train")
     values |= {"work": os.getcwd(), "out": out or "", "train": tuple(train), "dev": dev or "", "options": settings}
     return Run(**{**values, "device": args.device or "auto"})
-
-
-def read_record(path: str) -> dict[str, object]:
-    """Return what the config.yaml of a run says of its data; nothing for other files."""
-    try:
-        return dict((yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}).get(RECORD) or {})
-    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError, ValueError) as error:
-        raise SerError(f"{path}: not the options of a training: {error}") from None
 
 
 def dump_plan(path: Path, epoch: int, run: Run) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ser.features.directories import features_digest, frame_counts, front_end
+from ser.features.directories import features_digest, frame_counts, front_end, read_labels
+from ser.features.packed import pack
 from ser.features.store import FeatureStore
 from ser.training.systems import SYSTEMS, Network, System
 
@@ -42,7 +43,8 @@ class SampleNetwork(nn.Module):
 SYSTEMS["samples"] = System(
     "single samples",
     {"powers": Network("mean of powers", lambda dim, classes, options: SampleNetwork(dim, classes))},
-    FeatureStore.load, frame_counts, features_digest, front_end,
+    FeatureStore.load, lambda data, folder: pack(data, folder, "float32"), frame_counts, read_labels, features_digest,
+    front_end,
 )
 
 if __name__ == "__main__":

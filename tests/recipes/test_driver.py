@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from small_project import copy_project
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,7 +108,8 @@ def test_a_speaker_models_options_are_named(tmp_path: Path) -> None:
     (run,) = plan(tmp_path, *options)
     assert run["train"] == ["data/packed_clean+noise-passes2-utts8_voiced"]
     assert run["out"] == "exp/mfcc-resnet_clean+noise-passes2-utts8_none_random/seed0"
-    assert plan(tmp_path, "--recipe", "librispeech", "--train-data", "clean+noise-passes2-utts8") == [run]
+    (named,) = plan(tmp_path, "--recipe", "librispeech", "--train-data", "clean+noise-passes2-utts8")
+    assert named | {"given": run["given"]} == run
 
 
 def test_training_options_name_the_run_and_reach_it(tmp_path: Path) -> None:
@@ -240,3 +242,27 @@ def test_help_lists_stages_and_options_and_those_of_others() -> None:
     assert "--data-name" not in printed and "--work-dir DIR" in printed
     printed = call("--help", script=ROOT / "egs" / "voxceleb" / "run.sh")
     assert "--sre-dirs" in printed and "--min-utts" in printed and "--snr" not in printed
+
+
+def test_the_config_of_a_run_plans_that_run_again(tmp_path: Path) -> None:
+    """With options of the system, the task and the corpus, a pre-trained model's folder, and a front end elsewhere."""
+    front_end = tmp_path / "my ü.conf"
+    front_end.write_text((ROOT / "conf" / "mfcc_8k.conf").read_text() + "--num-ceps=20\n--num-mel-bins=20\n")
+    given = ("--recipe", "ravdess", "--cmn", "utterance", "--calm", "drop", "--test-snr", "15", "--folds", "2",
+             "--mfcc-config", str(front_end), "--scheme", "n-cp", "--seeds", "7", "--epochs", "3")
+    (run,) = plan(tmp_path, *given)
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    record = {name: value for name, value in run.items() if name != "options"}
+    seven = {"seed": 7, "scheme": "n-cp", "system": "mfcc", "network": "resnet", "init": "random"}
+    (folder / "config.yaml").write_text(yaml.safe_dump({**seven, **run["options"], "run": record}))
+    call("--config", str(folder / "config.yaml"), "--plan", str(folder / "again.jsonl"))
+    assert json.loads((folder / "again.jsonl").read_text()) == run
+    said = call("--recipe", "mini", "--config", str(folder / "config.yaml"), ok=False)
+    assert "a run of the recipe ravdess, not of mini" in said
+
+
+def test_one_training_has_one_name(tmp_path: Path) -> None:
+    one = plan(tmp_path, "--learning-rate", "1e-3", "--learning-rate", "2e-3", "--epochs", "5")
+    other = plan(tmp_path, "--epochs", "5", "--learning-rate", "0.002")
+    assert one == other and one[0]["tag"] == "epochs-5_learning-rate-0.002"

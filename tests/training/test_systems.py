@@ -108,6 +108,15 @@ def test_killed_and_resumed_is_never_interrupted(train, whole: Path, tmp_path: P
     assert kept == [{k: v for k, v in record.items() if k != "seconds"} for record in read_history(whole)]
 
 
+def test_two_processes_learn_what_one_does(train, whole: Path, tmp_path: Path) -> None:
+    run([str(ROOT / "utils" / "launch.sh"), "--processes", "2", *train(tmp_path / "two", clip=1.0)[1:]])
+    alone, shared = (read_history(folder) for folder in (whole, tmp_path / "two"))
+    assert len(shared) == len(alone)
+    for one, other in zip(alone, shared, strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=1e-3)
+        assert other["dev_loss"] == pytest.approx(one["dev_loss"], rel=1e-3)
+
+
 def test_transfer_leaves_the_output_layer(train, whole: Path, tmp_path: Path) -> None:
     run(train(tmp_path / "tuned", scheme="none", init=str(whole), epochs=0))
     donor, tuned = (load_checkpoint(folder / "best.pt")["model"] for folder in (whole, tmp_path / "tuned"))

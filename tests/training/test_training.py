@@ -30,7 +30,7 @@ from ser.training.checkpoint import load_checkpoint, load_model, save_checkpoint
 from ser.training.classification import Classification
 from ser.training.device import set_up_device
 from ser.training.evaluation import log_posteriors
-from ser.training.history import read_history
+from ser.training.history import add_epoch, keep_epochs, read_history
 from ser.training.options import TrainOptions
 from ser.training.runs import FINISHED, Run, at_work
 from ser.training.trainer import Trainer
@@ -281,6 +281,11 @@ def test_history_has_a_line_an_epoch_though_interrupted(data, trained: Path, tmp
     (tmp_path / "run" / FINISHED).unlink()
     trainer(data, tmp_path / "run").train()
     assert read_history(tmp_path / "run") == history
+    # A line that lost power cut short must not swallow the epochs after it.
+    (tmp_path / "run" / "history.jsonl").open("a").write('{"epoch": 7, "lo')
+    keep_epochs(tmp_path / "run", 6)
+    add_epoch(tmp_path / "run", history[-1] | {"epoch": 7})
+    assert [record["epoch"] for record in read_history(tmp_path / "run")] == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_two_processes_never_train_in_one_folder(data, tmp_path: Path, monkeypatch) -> None:

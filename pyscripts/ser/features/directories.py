@@ -1,4 +1,4 @@
-"""What can be told of directories of features without reading the features: lengths, identity, front end."""
+"""What directories of features say without their features being read: lengths, labels, identity, front end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ser.base.errors import SerError
 from ser.base.files import fingerprint
 from ser.base.kaldi_tables import read_table
 from ser.data.arks import ark_identities
+from ser.data.labels import Labels
 from ser.features.packed import Pack, is_packed
 
 
@@ -24,6 +25,13 @@ def frame_counts(data: Sequence[str | os.PathLike[str]]) -> tuple[Sequence[str],
     for folder in data:
         frames |= read_table(Path(folder) / "utt2num_frames")
     return list(frames), np.array([int(count) for count in frames.values()])
+
+
+def read_labels(data: Sequence[str | os.PathLike[str]], utterances: Sequence[str], table: str) -> Labels:
+    """Return the labels of utterances of data directories, or of all of one packed set, out of a table."""
+    if is_packed(data[0]):
+        return Labels(*Pack(data[0]).labels(table))
+    return Labels.read(data, utterances, table=table)
 
 
 def front_end(data: Sequence[str | os.PathLike[str]]) -> str:

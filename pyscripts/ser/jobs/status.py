@@ -1,4 +1,4 @@
-"""What became of runs: told from the files in their folders, their locks, and Slurm's queue.
+"""The state of runs, read from the files in their folders, their locks, and Slurm's queue.
 
 Nothing is written, and nothing is asked of the runners, which may be gone.
 """
@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import yaml
 
 from ser.base.errors import SerError
 from ser.base.lock import is_held, read_holder
 from ser.jobs import slurm
 from ser.training.history import read_history
-from ser.training.options import RECORD, TrainOptions
+from ser.training.options import TrainOptions, read_config
 from ser.training.runs import CONFIG, FINISHED, Run, read_failure, read_runs, score_marker, training_marker
 
-STATES = ("finished", "trained", "running", "waiting", "failed", "stopped", "missing")
+STATES = ("finished", "trained", "running", "waiting", "failed", "stopped", "unreadable", "missing")
 
 
 @dataclass(frozen=True)
@@ -65,11 +64,14 @@ def find_runs(exp: Path) -> list[PlannedRun]:
     exp = exp.resolve()
     runs: dict[Path, PlannedRun] = {}
     for config in sorted(exp.glob(f"**/seed*/{CONFIG}")):
-        runs[config.parent] = PlannedRun(_run_of(config))
+        if re.fullmatch(r"seed\d+", config.parent.name):  # no run that was moved aside
+            runs[config.parent] = PlannedRun(_run_of(config))
     files = [*exp.glob("runs/*.jsonl"), *exp.glob("**/jobs.jsonl")]
     for path in sorted(files, key=os.path.getmtime):  # a later plan stands for an earlier one
         logs = logs_of(path)
         for number, run in enumerate(read_runs(path), 1):
+            if path.parent.name == "runs":  # wherever this folder has been moved or copied to
+                run = replace(run, work=str(exp.parent), out=str(Path(exp.name, *Path(run.out).parts[1:])))
             runs[run.folder.resolve()] = PlannedRun(run, logs, number)
     return [runs[folder] for folder in sorted(runs)]
 
@@ -82,14 +84,14 @@ def logs_of(runs: Path) -> tuple[str, ...]:
 
 
 def _run_of(config: Path) -> Run:
-    """Return the run of a folder from its config.yaml, or as good as nothing of one of before runs were planned."""
+    """Return the run of a folder as far as its config.yaml tells it; an unreadable one has the name of its folder."""
+    place = {"work": "/", "out": str(config.parent), "train": (), "dev": ""}
     try:
-        record = yaml.safe_load(config.read_text(encoding="utf-8")).get(RECORD) or {}
-        known = {name: record[name] for name in Run.__annotations__ if name in record}
-    except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
-        raise SerError(f"{config}: not the options of a training ({error}); remove that folder") from None
-    place = {"work": "/", "out": str(config.parent), "train": (), "dev": ""} | known
-    return Run(**place | {"train": tuple(place["train"]), "options": TrainOptions.read([config])})
+        options, record = TrainOptions.read([config]), read_config(config)[1]
+        tests = record.get("tests") if isinstance(record.get("tests"), dict) else {}
+        return Run(**place, tests=tests, options=options, recipe=str(record.get("recipe", "")))
+    except SerError:
+        return Run(**place)
 
 
 def status_of(planned: PlannedRun) -> RunStatus:
@@ -105,6 +107,11 @@ def status_of(planned: PlannedRun) -> RunStatus:
     holder = read_holder(folder)
     if holder and is_held(folder, holder):
         return status("running", f"{progress}, {holder}")
+    try:
+        if (folder / CONFIG).exists():
+            TrainOptions.read([folder / CONFIG])
+    except SerError as error:
+        return status("unreadable", str(error))
     trained = (folder / FINISHED).exists() and (folder / "best.pt").exists()
     scored = {path.parent.name.removeprefix("score_") for name in ("score.json", "trials.json")
               for path in folder.glob(f"score_*/{name}")}

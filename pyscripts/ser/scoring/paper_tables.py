@@ -116,8 +116,9 @@ def paper_marks(paper: Mapping[str, Any], corpus: str | None, results: Results) 
 
 
 def _tag(paper: Mapping[str, Any], results: Results) -> str:
-    tagged = any((row.model, row.tag) == (paper["model"], "paper") for row in results.rows)
-    return "paper" if tagged else ""
+    """Return the tag whose runs stand in the paper's tables: `paper`, else none, else the first there is."""
+    tags = {row.tag for row in results.rows if row.model == paper["model"]}
+    return min(tags, key=lambda tag: (tag != "paper", tag != "", tag), default="")
 
 
 def _cells(

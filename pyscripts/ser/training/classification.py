@@ -16,7 +16,7 @@ from ser.augment.copypaste import BatchPlan, CopyPaste
 from ser.base.errors import SerError
 from ser.base.files import fingerprint
 from ser.data.labels import EMOTION_TABLE, NEUTRAL, Labels
-from ser.features.packed import Pack, is_packed, pack
+from ser.features.packed import is_packed
 from ser.scoring.metrics import MEASURES, count_confusion
 from ser.training.checkpoint import transfer
 from ser.training.device import resolve_precision
@@ -30,11 +30,9 @@ from ser.training.systems import SYSTEMS, Store
 
 def make_plans(data: Sequence[str], options: TrainOptions) -> tuple[CopyPaste, Labels, Sequence[str]]:
     """Return the planner of a training, its labels and its utterances, from tables alone, without reading features."""
-    utterances, lengths = SYSTEMS[options.system].lengths(data)
-    if is_packed(data[0]):
-        labels = Labels(*Pack(data[0]).labels(options.labels))
-    else:
-        labels = Labels.read(data, utterances, table=options.labels)
+    system = SYSTEMS[options.system]
+    utterances, lengths = system.lengths(data)
+    labels = system.labels(data, utterances, options.labels)
     emotions = options.labels == EMOTION_TABLE
     neutral = labels.classes.index(NEUTRAL) if emotions and NEUTRAL in labels.classes else None
     plans = CopyPaste(
@@ -83,7 +81,7 @@ class Classification:
         self.optimiser = make_optimiser(self.network, options)
 
     def _load(self, data: Sequence[str]) -> Store:
-        """Return the store of a set; where several processes of a node want it, one packs it and all map the file."""
+        """Return the store of a set; where several processes of a node want it, one copies it and all map the copy."""
         if self.world.world_size == 1 or is_packed(data[0]):
             return self.system.load(data, self.device)
         # One name for this run and node, so that what a kill leaves behind is used up by the next start.
@@ -91,7 +89,7 @@ class Classification:
         folder = Path(tempfile.gettempdir()) / name
         try:
             if self.world.local_rank == 0:
-                pack(data, folder, "float32")
+                self.system.share(data, folder)
             self.world.barrier()
             store = self.system.load([str(folder)], self.device)
             store.utterances = list(store.utterances)  # which is otherwise read when asked for

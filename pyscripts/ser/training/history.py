@@ -32,10 +32,10 @@ def read_history(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 def keep_epochs(run: Path, last: int) -> None:
-    """Remove what an interrupted training wrote of epochs after `last`, which will be done again."""
-    records = read_history(run)
-    if [record["epoch"] for record in records if record["epoch"] > last] or not (run / NAME).exists():
-        write_text(run / NAME, "".join(f"{json.dumps(record)}\n" for record in records if record["epoch"] <= last))
+    """Remove what an interrupted training wrote of epochs after `last`, which will be done again, and broken lines."""
+    kept = "".join(f"{json.dumps(record)}\n" for record in read_history(run) if record["epoch"] <= last)
+    if (run / NAME).exists() and (run / NAME).read_text(encoding="utf-8", errors="replace") != kept:
+        write_text(run / NAME, kept)
 
 
 def add_epoch(run: Path, record: dict[str, Any]) -> None:

@@ -162,19 +162,29 @@ class TrainOptions:
         return [f"{name}: {theirs[name]} -> {value}" for name, value in asdict(self).items() if value != theirs[name]]
 
 
+def read_config(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read a YAML file of options; return them as they stand there, and what a run's config.yaml says of its data.
+
+    Raises:
+        SerError: the file is not lines `option: value`.
+    """
+    try:
+        read = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SerError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(read, dict) or not isinstance(record := read.pop(RECORD, {}), dict):
+        raise SerError(f"{path}: expected lines 'option: value'")
+    return read, record
+
+
 def read_values(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read the options that a YAML file sets.
 
     Raises:
         SerError: an unreadable file, or an unknown or ill-typed option.
     """
-    try:
-        read = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SerError(f"{path}: not valid YAML: {error}") from error
-    if not isinstance(read, dict):
-        raise SerError(f"{path}: expected lines 'option: value'")
-    if read.pop(RECORD, None) is not None:  # of a run, perhaps one of before or after this version
+    read, record = read_config(path)
+    if record:  # of a run, perhaps one of before or after this version
         read = {name: value for name, value in read.items() if name in TrainOptions.__annotations__}
     return {name: checked(name, value, str(path)) for name, value in read.items()}
 

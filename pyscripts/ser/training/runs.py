@@ -62,7 +62,7 @@ class Run:
     tag: str = ""
     fold: int | None = None
     test_list: str = ""
-    given: str = ""
+    given: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -93,8 +93,9 @@ class Run:
             values = json.loads(line)
             known = {name: value for name, value in values.items() if name in {field.name for field in fields(cls)}}
             options = TrainOptions(**values["options"])
-            return cls(**{**known, "train": tuple(values["train"]), "options": options})
-        except (ValueError, KeyError, TypeError) as error:
+            lists = {name: tuple(known[name]) for name in ("train", "given") if name in known}
+            return cls(**{**known, **lists, "options": options})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SerError(f"{where}: not a run as plan_runs.py writes it ({error})") from None
 
 

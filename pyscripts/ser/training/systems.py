@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
-from ser.features.directories import features_digest, frame_counts, front_end
+from ser.features.directories import features_digest, frame_counts, front_end, read_labels
+from ser.features.packed import pack
 
 if TYPE_CHECKING:  # what needs torch is imported where it is used: names and checks are asked for by many
+    from pathlib import Path
+
     import torch
     from torch import Tensor, nn
 
     from ser.augment.copypaste import BatchPlan
+    from ser.data.labels import Labels
     from ser.training.options import TrainOptions
 
 
@@ -77,7 +81,9 @@ class System:
         what: a phrase for --help.
         networks: by name, the default one first.
         load: data directories (or one packed set) and a device to their store.
+        share: data directories are copied to a folder that `load` takes, for the processes of a node to map.
         lengths: data directories to the ids of their utterances and the rows of each, without reading their features.
+        labels: data directories, their utterances and the name of a table to the labels there.
         identity: data directories to a hash that changes when their features do, without reading them.
         front_end: data directories to the options that made their features.
     """
@@ -85,7 +91,9 @@ class System:
     what: str
     networks: dict[str, Network]
     load: Callable[[Sequence[str], torch.device], Store]
+    share: Callable[[Sequence[str], Path], None]
     lengths: Callable[[Sequence[str]], tuple[Sequence[str], np.ndarray]]
+    labels: Callable[[Sequence[str], Sequence[str], str], Labels]
     identity: Callable[[Sequence[str]], str]
     front_end: Callable[[Sequence[str]], str]
 
@@ -102,10 +110,14 @@ def _load_features(data: Sequence[str], device: torch.device) -> Store:
     return FeatureStore.load(data, device)
 
 
+def _share_features(data: Sequence[str], folder: Path) -> None:
+    pack(data, folder, "float32")
+
+
 SYSTEMS: dict[str, System] = {
     "mfcc": System(
         "MFCC of voiced frames (Pappagari et al., ICASSP 2021)",
         {"resnet": Network("ResNet-34 with 32-head attention pooling", _resnet)},
-        _load_features, frame_counts, features_digest, front_end,
+        _load_features, _share_features, frame_counts, read_labels, features_digest, front_end,
     ),
 }

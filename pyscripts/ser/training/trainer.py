@@ -177,12 +177,13 @@ class Trainer:
             state = self.objective.state() | {"epoch": epoch, "digest": self.objective.digest} | dev
             if best:
                 save_checkpoint(self.out / "best.pt", state)
-            self._save_last(state)
             rate = self.options.learning_rate * self.options.rate_factor(epoch)
+            # Before last.pt: killed in between, the epoch is done again, and its line with it.
             add_epoch(self.out, {
                 "epoch": epoch, "loss": loss, **dev, "seconds": round(seconds, 3), "learning_rate": rate,
                 "batches": dict(kinds),
             })
+            self._save_last(state)
             for name, value in {"train/loss": loss, **{f"dev/{name}": figure for name, figure in figures.items()},
                                 **{f"batches/{name}": count for name, count in kinds.items()}}.items():
                 self.writer.add_scalar(name, value, epoch)
@@ -217,10 +218,11 @@ class Trainer:
     def _move_aside(self) -> None:
         """Move everything in the run's folder to a new one beside it: its data have changed since."""
         number = 1
-        while (aside := self.out.with_name(f"{self.out.name}.replaced{number}")).exists():
+        # One without last.pt, which goes last, was not all moved before a kill: the rest of it follows.
+        while ((aside := self.out.with_name(f"{self.out.name}.replaced{number}")) / "last.pt").exists():
             number += 1
-        aside.mkdir()
-        for path in self.out.iterdir():
+        aside.mkdir(exist_ok=True)
+        for path in sorted(self.out.iterdir(), key=lambda path: path.name == "last.pt"):
             if path.name != ".lock":
                 path.rename(aside / path.name)
         self._say(f"{self.out}: its data have changed; the training that was here is now {aside}")
