@@ -66,6 +66,7 @@ def test_a_cpu_agrees_with_itself_and_resumes(tmp_path: Path) -> None:
     assert sum(what.startswith("norm, float32, ") for what in rows) == 4
 
 
+@pytest.mark.long
 def test_speeds_are_those_of_the_benchmarks(tmp_path: Path) -> None:
     done = gpu(tmp_path, *QUICK, "speed")
     assert done.returncode == 0, done.stdout + done.stderr

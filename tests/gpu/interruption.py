@@ -81,7 +81,8 @@ def rows(device: torch.device, quick: bool, folder: Path) -> Iterator[Row]:
 def train(
     folder: Path, name: str, device: torch.device, quick: bool, objective: type[Classification] = Classification
 ) -> None:
-    options = TrainOptions(scheme="n+se-cp", epochs=2, batch_size=2 if quick else 32)
+    sizes = {"batch_size": 2, "crop": 60, "precise_bn": 1} if quick else {"batch_size": 32}
+    options = TrainOptions(scheme="n+se-cp", epochs=2, **sizes)
     run = Run(str(folder), name, (str(folder / "train"),), str(folder / "dev"), options=options)
     Trainer(run, device, objective=objective).train()
 
