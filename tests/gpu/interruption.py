@@ -6,7 +6,6 @@ lie ten times as far from the first, or a thousandth.
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import shutil
 import signal
@@ -101,21 +100,6 @@ def _apart(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> dict
     return {what: float((a[what] - b[what]).abs().max()) if what.startswith("accuracy") else distance(a[what], b[what])
             for what in b}
 
-
-def _tolerate_missing_torchaudio() -> None:
-    """Let a training write its record, which names torchaudio's version, where there is none: it is not used here."""
-    version = importlib.metadata.version
-
-    def known(name: str) -> str:
-        try:
-            return version(name)
-        except importlib.metadata.PackageNotFoundError:
-            return "none"
-
-    importlib.metadata.version = known
-
-
-_tolerate_missing_torchaudio()
 
 if __name__ == "__main__":
     train(Path(sys.argv[1]), "resumed", torch.device(sys.argv[2]), sys.argv[3] == "1")

@@ -258,7 +258,7 @@ class Trainer:
             "threads": torch.get_num_threads(),
             "git_revision": _git_revision(),
             "python": platform.python_version(),
-            "packages": {name: importlib.metadata.version(name) for name in ("torch", "torchaudio", "numpy")},
+            "packages": _versions("torch", "torchaudio", "numpy"),
         }
         write_text(self.out / CONFIG, yaml.safe_dump({**asdict(self.options), RECORD: record}, sort_keys=False))
 
@@ -286,6 +286,15 @@ def _git_revision() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    """Return the versions of those packages that are installed: training itself needs no torchaudio."""
+    found = {}
+    for name in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def _tensorboard(folder: Path, done: int):
