@@ -35,11 +35,11 @@ _EXACT = ("epoch", "learning_rate", "batches")
 class Interrupted(Classification):
     """A training that is sent SIGTERM while it takes the second batch of its second epoch."""
 
-    def step(self, plan, rate_factor: float) -> torch.Tensor:
+    def step(self, plan, epoch: float) -> torch.Tensor:
         self.steps = getattr(self, "steps", 0) + 1
         if self.steps == self.plans.batches_per_epoch + 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return super().step(plan, rate_factor)
+        return super().step(plan, epoch)
 
 
 def rows(device: torch.device, quick: bool, folder: Path) -> Iterator[Row]:

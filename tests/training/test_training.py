@@ -132,10 +132,10 @@ def test_stopped_within_an_epoch_is_never_interrupted(data, trained, tmp_path, m
         data = (tmp_path / "packed", data[1])
     step, steps = Classification.step, itertools.count(1)
 
-    def stopping(self, plan, rate_factor):
+    def stopping(self, plan, epoch):
         if next(steps) in (2, 7):
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, plan, rate_factor)
+        return step(self, plan, epoch)
 
     monkeypatch.setattr(Classification, "step", stopping)
     for where in ("in epoch 1, after 2 of 4 batches", "in epoch 2, after 3 of 4 batches"):
@@ -154,10 +154,10 @@ def test_a_training_reports_its_whole_work_also_when_it_resumes(data, tmp_path, 
     monkeypatch.setattr("ser.base.progress.LOG_EVERY_SECONDS", 0.0)
     step, steps = Classification.step, itertools.count(1)
 
-    def stopping(self, plan, rate_factor):
+    def stopping(self, plan, epoch):
         if next(steps) == 9:
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, plan, rate_factor)
+        return step(self, plan, epoch)
 
     monkeypatch.setattr(Classification, "step", stopping)
     with pytest.raises(SystemExit):
@@ -200,7 +200,7 @@ def test_speakers_are_classes_too(data, tmp_path: Path, capsys) -> None:
 def test_learning_rates() -> None:
     def rates(**changes) -> list[float]:
         options = TrainOptions(**{**SMALL, "epochs": 10, **changes})
-        return [options.rate_factor(epoch) for epoch in (0.5, 1, 2, 6, 10)]
+        return [options.rate_factor(epoch, 10) for epoch in (0.5, 1, 2, 6, 10)]
 
     assert rates() == [1, 1, 1, 1, 1]
     assert rates(warmup_epochs=2) == [0.25, 0.5, 1, 1, 1]

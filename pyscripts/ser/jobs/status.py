@@ -9,9 +9,10 @@ import functools
 import os
 import re
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ser.base.errors import SerError
 from ser.base.lock import is_held, read_holder
@@ -102,8 +103,8 @@ def status_of(planned: PlannedRun) -> RunStatus:
     def status(state: str, detail: str, log: Path | None = log) -> RunStatus:
         return RunStatus(folder, state, detail, log)
 
-    epochs = len(read_history(folder))
-    progress = f"epoch {epochs}/{run.options.epochs}" if epochs else "no epoch yet"
+    history = read_history(folder)
+    progress = f"epoch {len(history)}/{_epochs(run, history)}" if history else "no epoch yet"
     holder = read_holder(folder)
     if holder and is_held(folder, holder):
         return status("running", f"{progress}, {holder}")
@@ -150,10 +151,14 @@ def seconds_left(run: Run, others: Iterable[Run]) -> float | None:
         return of.recipe, of.features, of.train_data, of.options.network, of.options.scheme
 
     own = read_history(run.folder)
-    paces = [record["seconds"] for record in own] or [
-        record["seconds"] for other in others if kind(other) == kind(run) for record in read_history(other.folder)
-    ]
-    return statistics.median(paces) * max(0, run.options.epochs - len(own)) if paces else None
+    known = own or [record for other in others if kind(other) == kind(run) for record in read_history(other.folder)]
+    pace = statistics.median(record["seconds"] for record in known) if known else 0.0
+    return pace * max(0, _epochs(run, known) - len(own)) if known else None
+
+
+def _epochs(run: Run, history: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many epochs a run is to have: more than its options say where the data are few (`min_updates`)."""
+    return max(run.options.epochs, history[-1].get("epochs", 0))
 
 
 def _waits(planned: PlannedRun) -> tuple[str, str] | None:

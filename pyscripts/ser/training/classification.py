@@ -65,6 +65,7 @@ class Classification:
         if self.examples // self.plans.batches_per_epoch < self.world.world_size:
             raise SerError(f"{self.world.world_size} processes share batches of {options.batch_size} of "
                            f"{self.examples} utterances: some would have none; ask for fewer processes")
+        self.epochs = options.epochs_of(self.plans.batches_per_epoch)
         self.train, self.dev = self._load(train), self._load([self.run.dev])
         self.world.barrier()
         self.dev_labels = Labels.read([self.run.dev], self.dev.utterances, labels.classes, options.labels)
@@ -114,8 +115,8 @@ class Classification:
         set_training(self.network, self.options)
         yield from self.plans.epoch(epoch, first)
 
-    def step(self, plan: BatchPlan, rate_factor: float) -> Tensor:
-        """Take one step of the optimiser on a batch.
+    def step(self, plan: BatchPlan, epoch: float) -> Tensor:
+        """Take one step of the optimiser on a batch, `epoch` epochs, whole and parts, after the beginning.
 
         Returns:
             The sum of the losses of this process's examples, on the device: reading it would make a GPU wait.
@@ -128,7 +129,7 @@ class Classification:
         with self._autocast():
             logits = self.parallel(rows, lengths, labels)
         loss = F.cross_entropy(logits.float(), labels, reduction="sum")
-        set_rate_factor(self.optimiser, rate_factor)
+        set_rate_factor(self.optimiser, self.options.rate_factor(epoch, self.epochs))
         self.optimiser.zero_grad(set_to_none=True)
         # Gradients are averaged over processes: in all, the gradient of the whole batch's mean.
         (loss * (self.world.world_size / examples)).backward()

@@ -50,6 +50,7 @@ class TrainOptions:
     init: str = "random"
     labels: str = EMOTION_TABLE
     epochs: int = 50
+    min_updates: int = 0
     patience: int = 0
     select: str = "weighted_f1"
     batch_size: int = 128
@@ -121,13 +122,17 @@ class TrainOptions:
         values |= {name: value for name, value in (overrides or {}).items() if value is not None}
         return cls(**values)
 
-    def rate_factor(self, epoch: float) -> float:
-        """Return what the learning rates are multiplied by after `epoch` epochs, whole and parts."""
+    def epochs_of(self, batches: int) -> int:
+        """Return how many epochs of so many batches are trained at most: `epochs`, or what `min_updates` takes."""
+        return max(self.epochs, -(-self.min_updates // batches)) if self.epochs else 0
+
+    def rate_factor(self, epoch: float, epochs: int) -> float:
+        """Return what the learning rates are multiplied by after `epoch` of `epochs` epochs, whole and parts."""
         factor = min(1.0, epoch / self.warmup_epochs if self.warmup_epochs else 1.0)
         if self.schedule == "step":
             factor *= self.step_factor ** (epoch // self.step_epochs)
         elif self.schedule == "cosine" and epoch > self.warmup_epochs:
-            done = (epoch - self.warmup_epochs) / max(self.epochs - self.warmup_epochs, 1e-9)
+            done = (epoch - self.warmup_epochs) / max(epochs - self.warmup_epochs, 1e-9)
             factor *= (1 + math.cos(math.pi * min(1.0, done))) / 2
         return factor
 
@@ -153,7 +158,7 @@ class TrainOptions:
 
         A longer training begins as a shorter one does, except under the cosine schedule.
         """
-        ends = {"patience"} | ({"epochs"} if self.schedule != "cosine" else set())
+        ends = {"patience"} | ({"epochs", "min_updates"} if self.schedule != "cosine" else set())
         return {name: value for name, value in self.changed().items() if name not in ends}
 
     def differences(self, other: TrainOptions) -> list[str]:

@@ -41,12 +41,14 @@ class Objective(Protocol):
     The trainer has no part in what a step does, and an objective none in epochs, files, signals and resuming.
 
     Attributes:
+        epochs: how many there are; known after `load`, as `examples`, `plans` and `digest` are.
         examples: how many an epoch has.
         plans: with `batches_per_epoch`.
-        digest: hash of everything that decides the weights after a given epoch; known after `load`.
+        digest: hash of everything that decides the weights after a given epoch.
         classes, precision: for the record.
     """
 
+    epochs: int
     examples: int
     plans: Any
     digest: str
@@ -56,7 +58,7 @@ class Objective(Protocol):
     def load(self) -> None: ...
     def describe(self) -> str: ...
     def batches(self, epoch: int, first: int) -> Iterator[BatchPlan]: ...
-    def step(self, plan: BatchPlan, rate_factor: float) -> Tensor: ...
+    def step(self, plan: BatchPlan, epoch: float) -> Tensor: ...
     def evaluate(self, epoch: int) -> dict[str, float]: ...
     def state(self) -> dict[str, Any]: ...
     def training_state(self) -> dict[str, Any]: ...
@@ -123,7 +125,7 @@ class Trainer:
     # ---- epochs
 
     def _epochs(self) -> None:
-        epochs, per_epoch = self.options.epochs, self.objective.plans.batches_per_epoch
+        epochs, per_epoch = self.objective.epochs, self.objective.plans.batches_per_epoch
         if epochs == 0:
             self._finish_epoch(0, math.nan, Counter(), 0.0)
         left = max(0, epochs - self.state["epoch"]) * per_epoch - self.state["batch"]
@@ -145,7 +147,7 @@ class Trainer:
         kinds = Counter(self.state["kinds"])
         for number, plan in enumerate(self.objective.batches(epoch, done), done + 1):
             kinds.update(count_kinds([plan]))
-            total += self.objective.step(plan, self.options.rate_factor(epoch - 1 + (number - 0.5) / count))
+            total += self.objective.step(plan, epoch - 1 + (number - 0.5) / count)
             self.progress.add()
             late = time.monotonic() - saved > _SAVE_SECONDS
             stop, save = self.world.any(bool(self.stopped_by), late)
@@ -177,11 +179,11 @@ class Trainer:
             state = self.objective.state() | {"epoch": epoch, "digest": self.objective.digest} | dev
             if best:
                 save_checkpoint(self.out / "best.pt", state)
-            rate = self.options.learning_rate * self.options.rate_factor(epoch)
+            rate = self.options.learning_rate * self.options.rate_factor(epoch, self.objective.epochs)
             # Before last.pt: killed in between, the epoch is done again, and its line with it.
             add_epoch(self.out, {
-                "epoch": epoch, "loss": loss, **dev, "seconds": round(seconds, 3), "learning_rate": rate,
-                "batches": dict(kinds),
+                "epoch": epoch, "epochs": self.objective.epochs, "loss": loss, **dev, "seconds": round(seconds, 3),
+                "learning_rate": rate, "batches": dict(kinds),
             })
             self._save_last(state)
             for name, value in {"train/loss": loss, **{f"dev/{name}": figure for name, figure in figures.items()},
@@ -191,7 +193,7 @@ class Trainer:
             return "no epoch: the network is as it was initialised"
         shown = "weighted_f1" if self.options.select == "loss" else self.options.select
         alone = f", {kinds['alone']} without partner" if kinds["alone"] else ""
-        return (f"epoch {epoch}/{self.options.epochs}: loss {loss:.4f}, dev loss {figures['loss']:.4f}, dev "
+        return (f"epoch {epoch}/{self.objective.epochs}: loss {loss:.4f}, dev loss {figures['loss']:.4f}, dev "
                 f"{MEASURES[shown].title} {100 * figures[shown]:.2f} (best at {self.state['best_epoch']}){alone}, "
                 f"{seconds:.1f} s, {self.progress.seconds_left():.0f} s left")
 
@@ -206,9 +208,9 @@ class Trainer:
         if last.get("digest") != self.objective.digest:
             self._move_aside()
             return None
-        if last["epoch"] > self.options.epochs:
-            raise SerError(f"{self.out}: has {last['epoch']} epochs, over {self.options.epochs}; ask for more, or give "
-                           "this training a name of its own (--tag)")
+        if last["epoch"] > self.objective.epochs:
+            raise SerError(f"{self.out}: has {last['epoch']} epochs, over {self.objective.epochs}; ask for more, or "
+                           "give this training a name of its own (--tag)")
         # Killed between its two files, a run has a best.pt one epoch newer than last.pt; that epoch is done again.
         known = (last["best_epoch"], last["epoch"] + 1)
         if (best_path.exists() or last["epoch"]) and load_checkpoint(best_path)["epoch"] not in known:
