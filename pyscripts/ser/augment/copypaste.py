@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ser.augment.masking import Masks
 from ser.base.errors import SerError
 
 SCHEMES = {"none": "No CP", "se-cp": "SE-CP", "n-cp": "N-CP", "n+se-cp": "N+SE-CP"}  # titles as tables have them
@@ -41,6 +42,7 @@ class BatchPlan:
             partner has one part and kind "none".
         ahead: (n,) sorted indices of utterances that the next batches use, so that they can be read in time; None
             if there are none, or without a window.
+        masks: frames and coefficients that are hidden; None: nothing is.
     """
 
     kind: str
@@ -52,6 +54,7 @@ class BatchPlan:
     labels: np.ndarray
     kinds: np.ndarray
     ahead: np.ndarray | None = None
+    masks: Masks | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -64,7 +67,8 @@ class BatchPlan:
         size, more = divmod(len(self), world)
         begin = rank * size + min(rank, more)
         examples = slice(begin, begin + size + (rank < more))
-        arrays = {name: value[examples] for name, value in vars(self).items() if name not in ("kind", "ahead")}
+        arrays = {name: value[examples] for name, value in vars(self).items()
+                  if name not in ("kind", "ahead") and value is not None}
         return replace(self, **arrays)
 
 

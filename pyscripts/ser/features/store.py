@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ser.augment.copypaste import BatchPlan
+from ser.augment.masking import Masks
 from ser.base.errors import SerError
 from ser.base.progress import progress
 from ser.features.packed import CheckedFeatures, Pack, is_packed
@@ -22,6 +23,7 @@ from ser.features.packed import CheckedFeatures, Pack, is_packed
 # The shares of a GPU's free memory and of the machine's memory that features may take; activations need the rest.
 _DEVICE_SHARE = 0.5
 _MEMORY_SHARE = 0.5
+_COUNTED_ROWS = 1 << 18  # rows that statistics are added up over at a time
 _UPLOAD_BYTES = 1 << 28  # bytes copied to a GPU at a time
 _RESIDENT_BYTES = 1 << 28  # bytes of a mapped file that this process may hold in memory before it gives them back
 _FAULT_BYTES = 1 << 16  # a page fault also maps the cached pages in the 64 KiB around it (Linux, fault_around_bytes)
@@ -96,6 +98,17 @@ class FeatureStore:
         """Numbers in a row."""
         return self.frames.shape[1]
 
+    def deviations(self) -> Tensor:
+        """Return the standard deviation of each coefficient over all frames, (D,) float32; 1 where nothing varies."""
+        count, total, squares = len(self.frames), 0.0, 0.0
+        for rows in self.frames.split(_COUNTED_ROWS):
+            rows = rows.double()
+            total, squares = total + rows.sum(0), squares + rows.square().sum(0)
+            if self._file:
+                self._file.let_go_after(rows.nbytes)
+        deviations = (squares / count - (total / count).square()).clamp_min(0).sqrt()
+        return torch.where(deviations > 1e-6, deviations, 1.0).float()
+
     def prefetch(self, utterances: np.ndarray) -> None:
         """Have the kernel read these utterances (indices) in the background; returns at once.
 
@@ -109,10 +122,13 @@ class FeatureStore:
 
         Returns:
             The frames of all examples end to end, (n, D) float32 on the device, whatever type they are stored in, and
-            the number of frames of each example, (B,) on the CPU.
+            the number of frames of each example, (B,) on the CPU. What the plan's masks hide is 0.
         """
         parts = np.stack([plan.utterances, plan.first, plan.frames, plan.start, plan.filled], 2).reshape(-1, 5)
-        return self._gather(parts[plan.utterances.ravel() >= 0]), torch.from_numpy(plan.filled.sum(1))
+        rows, lengths = self._gather(parts[plan.utterances.ravel() >= 0]), torch.from_numpy(plan.filled.sum(1))
+        if plan.masks is not None:
+            _hide(rows, lengths, plan.masks)
+        return rows, lengths
 
     def whole(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
         """Gather whole utterances; returns what `batch` does."""
@@ -185,6 +201,20 @@ class _MappedRows:
         if self._touched > _RESIDENT_BYTES:
             self._mapping.madvise(mmap.MADV_DONTNEED)
             self._touched = 0
+
+
+def _hide(rows: Tensor, lengths: Tensor, masks: Masks) -> None:
+    """Set to 0, in place, what the masks of a batch hide of its rows (n, D); `lengths` is (B,)."""
+    frames, coefficients = (torch.from_numpy(array).to(rows.device, non_blocking=True)
+                            for array in (masks.frames, masks.coefficients))
+    lengths = lengths.to(rows.device, non_blocking=True)
+    example = torch.arange(len(lengths), device=rows.device).repeat_interleave(lengths, output_size=len(rows))
+    ends = lengths.cumsum(0)
+    position = torch.arange(len(rows), device=rows.device) - (ends - lengths)[example]
+    hidden = ((position[:, None] >= frames[example, :, 0]) & (position[:, None] < frames[example, :, 1])).any(1)
+    column = torch.arange(rows.shape[1], device=rows.device)[:, None, None]
+    visible = ~((column >= coefficients[..., 0]) & (column < coefficients[..., 1])).any(2).T  # (B, D)
+    rows.mul_(visible[example] & ~hidden[:, None])
 
 
 def _allocate(shape: tuple[int, int]) -> tuple[np.ndarray, mmap.mmap | None]:

@@ -25,3 +25,19 @@ class AttentionPooling(nn.Module):
         if mask is not None:
             scores = scores.masked_fill(~mask[:, :, None], -torch.inf)
         return torch.einsum("bth,btd->bhd", scores.softmax(1), x).flatten(1)
+
+
+def mean_and_deviation(x: Tensor, lengths: Tensor) -> Tensor:
+    """Turn the frames of all utterances end to end, (n, D), into means beside standard deviations, (B, 2·D).
+
+    `lengths` is (B,), the frames of each utterance, on the CPU.
+    """
+    utterance = torch.arange(len(lengths)).repeat_interleave(lengths).to(x.device, non_blocking=True)
+    count = lengths.to(x.device, x.dtype, non_blocking=True)[:, None]
+
+    def mean(values: Tensor) -> Tensor:
+        return values.new_zeros(len(lengths), values.shape[1]).index_add_(0, utterance, values) / count
+
+    means = mean(x)
+    # A deviation of 0, of a lone frame, has no gradient; 1e-5 is what batch norm adds as well.
+    return torch.cat([means, (mean((x - means[utterance]).square()) + 1e-5).sqrt()], 1)

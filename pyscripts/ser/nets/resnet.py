@@ -5,11 +5,13 @@ A batch is the frames of its utterances end to end, whatever their lengths (see 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ser.nets.angular_margin import AngularMargin
+from ser.nets.embedding_classifier import EmbeddingClassifier
 from ser.nets.frame_norm import FrameNorm
 from ser.nets.layout import STRIDE, EqualLengths, Layout, layout_of
 from ser.nets.pooling import AttentionPooling
@@ -55,21 +57,11 @@ class BasicBlock(nn.Module):
         return self.norm2(y, layout.gaps, shortcut), layout
 
 
-class ResNet34(nn.Module):
-    """Features to class logits.
+class ResNet34(EmbeddingClassifier):
+    """Features to class logits; the arguments after `classes` are those of `EmbeddingClassifier`."""
 
-    Args:
-        classes: size of the output layer.
-        angular: margin and scale of an `AngularMargin` output layer; None: a linear one after a ReLU (the paper's).
-
-    Attributes:
-        output_layers: the layers that depend on the classes.
-    """
-
-    output_layers = ("classifier",)
-
-    def __init__(self, classes: int, angular: tuple[float, float] | None = None) -> None:
-        super().__init__()
+    def __init__(self, classes: int, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.stem = Convolution(1, CHANNELS[0], 7, 1)
         self.stem_norm = FrameNorm(CHANNELS[0])
         blocks, channels_in = [], CHANNELS[0]
@@ -80,33 +72,18 @@ class ResNet34(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.pooling = AttentionPooling(CHANNELS[-1], HEADS)
         self.embedding = nn.Linear(HEADS * CHANNELS[-1], EMBEDDING)
-        self.angular = angular
-        self.classifier = AngularMargin(EMBEDDING, classes, *angular) if angular else nn.Linear(EMBEDDING, classes)
+        self.classifier = self.output_layer(EMBEDDING, classes)
         for module in self.modules():
             if isinstance(module, Convolution):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         self.to(memory_format=torch.channels_last)
 
     def embed(self, frames: Tensor, lengths: Tensor) -> Tensor:
-        """The layer of 400 before its ReLU (the x-vector of a speaker model).
-
-        Args:
-            frames: (n, D), the frames of all utterances end to end.
-            lengths: (B,) frames of each utterance, on the CPU.
-
-        Returns:
-            (B, 400), float32.
-        """
+        """Return the layer of 400 before its ReLU (the x-vector of a speaker model), (B, 400)."""
         layout = layout_of(lengths, frames.shape[1], frames.device)
-        x = self.stem_norm(self.stem(layout.spread(frames)), layout.gaps)
+        x = self.stem_norm(self.stem(layout.spread(self.scaled(frames))), layout.gaps)
         for block in self.blocks:
             x, layout = block(x, layout)
         with torch.autocast(frames.device.type, enabled=False):  # exponentials of distances want float32
             x = x.to(self.embedding.weight.dtype).mean(2).transpose(1, 2)
             return self.embedding(self.pooling(*layout.pad(x)))
-
-    def forward(self, frames: Tensor, lengths: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits (B, classes); arguments as in `embed`, and in training the (B,) labels, for the margin."""
-        if self.angular:
-            return self.classifier(self.embed(frames, lengths), labels)
-        return self.classifier(F.relu(self.embed(frames, lengths)))

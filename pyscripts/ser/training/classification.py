@@ -5,14 +5,18 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ser.augment.copypaste import BatchPlan, CopyPaste
+from ser.augment.masking import SpecAugment
 from ser.base.errors import SerError
 from ser.base.files import fingerprint
 from ser.data.labels import EMOTION_TABLE, NEUTRAL, Labels
@@ -76,10 +80,23 @@ class Classification:
         self.network = self.system.networks[options.network].build(self.train.dim, len(self.classes), options)
         if options.init != "random":
             transfer(self.network, options.init, self.front_end)
+        elif options.input_scaling == "deviations":
+            self.network.deviations.copy_(self.train.deviations())
         self.network = self.network.to(self.device)
         freeze(self.network, options)
         self.parallel = self.world.parallel(self.network, self.device)
         self.optimiser = make_optimiser(self.network, options)
+        # What is evaluated and kept: the network itself, or the average of its weights over the last updates.
+        self.best = self.network
+        if options.average:
+            self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(options.average))
+            self.best = self.average.module
+        self.masking = SpecAugment(options.time_masks, options.time_mask_width, options.frequency_masks,
+                                   options.frequency_mask_width)
+        self.weights = None
+        if options.class_weights == "balanced":
+            counts = np.bincount(labels.indices, minlength=len(self.classes))
+            self.weights = torch.from_numpy(self.examples / (len(self.classes) * counts)).float().to(self.device)
 
     def _load(self, data: Sequence[str]) -> Store:
         """Return the store of a set; where several processes of a node want it, one copies it and all map the copy."""
@@ -113,7 +130,11 @@ class Classification:
     def batches(self, epoch: int, first: int) -> Iterator[BatchPlan]:
         """Yield what is left of an epoch, from batch `first` on, with the network in training mode."""
         set_training(self.network, self.options)
-        yield from self.plans.epoch(epoch, first)
+        for number, plan in enumerate(self.plans.epoch(epoch, first), first):
+            if self.options.time_masks or self.options.frequency_masks:
+                batch = self.options.seed, epoch, number
+                plan = replace(plan, masks=self.masking.draw(plan.filled.sum(1), self.train.dim, batch))
+            yield plan
 
     def step(self, plan: BatchPlan, epoch: float) -> Tensor:
         """Take one step of the optimiser on a batch, `epoch` epochs, whole and parts, after the beginning.
@@ -128,7 +149,8 @@ class Classification:
         labels = torch.from_numpy(plan.labels).to(self.device, non_blocking=True)
         with self._autocast():
             logits = self.parallel(rows, lengths, labels)
-        loss = F.cross_entropy(logits.float(), labels, reduction="sum")
+        loss = F.cross_entropy(logits.float(), labels, self.weights, reduction="sum",
+                               label_smoothing=self.options.label_smoothing)
         set_rate_factor(self.optimiser, self.options.rate_factor(epoch, self.epochs))
         self.optimiser.zero_grad(set_to_none=True)
         # Gradients are averaged over processes: in all, the gradient of the whole batch's mean.
@@ -136,6 +158,8 @@ class Classification:
         if self.options.clip:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip)
         self.optimiser.step()
+        if self.options.average:
+            self.average.update_parameters(self.network)
         return loss.detach()
 
     def evaluate(self, epoch: int) -> dict[str, float]:
@@ -143,15 +167,15 @@ class Classification:
         if self.options.precise_bn:
             self._estimate_statistics(self.plans.plain(epoch, self.options.precise_bn))
         truth = self.dev_labels.indices
-        losses, choices = losses_and_choices(self.network, self.dev, truth, self.world)
+        losses, choices = losses_and_choices(self.best, self.dev, truth, self.world)
         confusion = count_confusion(truth, choices, len(self.classes))
         return {"loss": float(losses.mean()), **{name: float(measure(confusion)) for name, measure in MEASURES.items()}}
 
     @torch.no_grad()
     def _estimate_statistics(self, batches: Iterable[BatchPlan]) -> None:
         """Replace batch-norm running averages, which lag behind the weights, by means over a few plain batches."""
-        set_training(self.network, self.options)
-        norms = [module for module in self.network.modules()
+        set_training(self.best, self.options)
+        norms = [module for module in self.best.modules()
                  if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training]
         if not norms:
             return
@@ -162,7 +186,7 @@ class Classification:
         for plan in batches:
             rows, lengths = self.train.batch(plan.share(self.world.rank, self.world.world_size))
             with self._autocast():
-                self.network.embed(rows, lengths)
+                self.best.embed(rows, lengths)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
 
@@ -174,15 +198,21 @@ class Classification:
     def state(self) -> dict[str, Any]:
         """Return what evaluation and transfer need of the network as it is now."""
         return {
-            "model": self.network.state_dict(), "classes": list(self.classes), "dim": self.train.dim,
+            "model": self.best.state_dict(), "classes": list(self.classes), "dim": self.train.dim,
             "front_end": self.front_end, "options": self.options.changed(),
         }
 
     def training_state(self) -> dict[str, Any]:
         """Return what going on needs besides `state`."""
-        return {"optimiser": self.optimiser.state_dict()}
+        state = {"optimiser": self.optimiser.state_dict()}
+        if self.options.average:
+            state |= {"network": self.network.state_dict(), "updates": self.average.n_averaged}
+        return state
 
     def resume(self, last: dict[str, Any]) -> None:
         """Take up what `state` and `training_state` returned."""
-        self.network.load_state_dict(last["model"])
+        self.best.load_state_dict(last["model"])
+        if self.options.average:
+            self.network.load_state_dict(last["network"])
+            self.average.n_averaged.copy_(last["updates"])
         self.optimiser.load_state_dict(last["optimiser"])

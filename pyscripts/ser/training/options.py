@@ -28,10 +28,12 @@ CHOICES = {
     "optimiser": ("adam", "adamw", "sgd"),
     "schedule": ("constant", "step", "cosine"),
     "loss": ("cross-entropy", "aam"),
+    "input_scaling": ("none", "deviations"),
+    "class_weights": ("none", "balanced"),
     "short_utt": SHORT_UTTERANCES,
     "precision": ("auto", "fp32", "bf16"),
 }
-_POSITIVE = ("batch_size", "learning_rate", "step_epochs", "step_factor", "scale", "crop")
+_POSITIVE = ("batch_size", "learning_rate", "step_epochs", "step_factor", "scale", "crop", "width")
 _TYPES: dict[str, type | tuple[type, ...]] = {"int": int, "float": (int, float), "str": str}
 
 
@@ -75,6 +77,16 @@ class TrainOptions:
     short_utt: str = "pad"
     window: int = 0
     precise_bn: int = 3
+    width: int = 128
+    input_scaling: str = "none"
+    dropout: float = 0.0
+    label_smoothing: float = 0.0
+    class_weights: str = "none"
+    average: float = 0.0
+    time_masks: int = 0
+    time_mask_width: int = 30
+    frequency_masks: int = 0
+    frequency_mask_width: int = 4
     precision: str = "auto"
 
     def __post_init__(self) -> None:
@@ -100,7 +112,7 @@ class TrainOptions:
             raise SerError(f"margin: {self.margin} is an angle in radians, under {math.pi / 2:.2f}; 0.2 is usual")
         if self.min_crop > self.crop:
             raise SerError(f"min_crop: {self.min_crop} is greater than crop, {self.crop}")
-        for name in ("beta1", "beta2"):
+        for name in ("beta1", "beta2", "dropout", "label_smoothing", "average"):
             if getattr(self, name) >= 1:
                 raise SerError(f"{name}: {getattr(self, name)} is not under 1")
         if self.momentum and self.optimiser != "sgd":

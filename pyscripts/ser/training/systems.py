@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -47,6 +47,9 @@ class Store(Protocol):
     @property
     def dim(self) -> int: ...
 
+    def deviations(self) -> Tensor:
+        """Return the standard deviation of each of the numbers in a row, (dim,), over all rows."""
+
     def batch(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
         """Return the rows of all examples of a plan end to end, (n, dim), and the rows of each, (B,) on the CPU."""
 
@@ -66,7 +69,8 @@ class Network:
 
     `build(dim, classes, options)` returns a module with `forward(rows, lengths, labels=None)` to logits (B, classes),
     `embed(rows, lengths)` to embeddings (B, E), and `output_layers`, the beginnings of the names of the parameters that
-    depend on the classes, which a network pre-trained on other classes does not hand on.
+    depend on the classes, which a network pre-trained on other classes does not hand on. With the option
+    `input_scaling` it has a buffer `deviations` (dim,).
     """
 
     what: str
@@ -101,7 +105,23 @@ class System:
 def _resnet(dim: int, classes: int, options: TrainOptions) -> nn.Module:
     from ser.nets.resnet import ResNet34
 
-    return ResNet34(classes, (options.margin, options.scale) if options.loss == "aam" else None)
+    return ResNet34(classes, **_of_classifier(dim, options))
+
+
+def _tdnn(dim: int, classes: int, options: TrainOptions) -> nn.Module:
+    from ser.nets.tdnn import Tdnn
+
+    return Tdnn(dim, classes, options.width, **_of_classifier(dim, options))
+
+
+def _of_classifier(dim: int, options: TrainOptions) -> dict[str, Any]:
+    """Return the arguments of an `EmbeddingClassifier`."""
+    import torch
+
+    return {
+        "angular": (options.margin, options.scale) if options.loss == "aam" else None, "dropout": options.dropout,
+        "deviations": torch.ones(dim) if options.input_scaling == "deviations" else None,
+    }
 
 
 def _load_features(data: Sequence[str], device: torch.device) -> Store:
@@ -117,7 +137,8 @@ def _share_features(data: Sequence[str], folder: Path) -> None:
 SYSTEMS: dict[str, System] = {
     "mfcc": System(
         "MFCC of voiced frames (Pappagari et al., ICASSP 2021)",
-        {"resnet": Network("ResNet-34 with 32-head attention pooling", _resnet)},
+        {"resnet": Network("ResNet-34 with 32-head attention pooling", _resnet),
+         "tdnn": Network("Kaldi's x-vector network (Snyder et al., ICASSP 2018)", _tdnn)},
         _load_features, _share_features, frame_counts, read_labels, features_digest, front_end,
     ),
 }

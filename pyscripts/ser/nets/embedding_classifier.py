@@ -1,0 +1,57 @@
+"""What the networks on features have in common: scaled input, an embedding of an utterance, and its class logits."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ser.nets.angular_margin import AngularMargin
+
+
+class EmbeddingClassifier(nn.Module):
+    """A network on frames; a subclass says in `embed` how frames become an embedding, and makes a `classifier`.
+
+    Args:
+        angular: margin and scale of an `AngularMargin` output layer; None: a linear one after a ReLU.
+        dropout: share of the embedding that is set to 0 in training, before a linear output layer.
+        deviations: (D,) what each coefficient of the input is divided by; kept in checkpoints. None: nothing.
+
+    Attributes:
+        output_layers: the layers that depend on the classes.
+    """
+
+    output_layers = ("classifier",)
+
+    def __init__(
+        self,
+        angular: tuple[float, float] | None = None,
+        dropout: float = 0.0,
+        deviations: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("deviations", deviations)
+        self.angular, self.dropout = angular, dropout
+
+    def output_layer(self, dim: int, classes: int) -> nn.Module:
+        """Return what turns embeddings into logits."""
+        return AngularMargin(dim, classes, *self.angular) if self.angular else nn.Linear(dim, classes)
+
+    def embed(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """Return the embeddings (B, dim), float32.
+
+        Args:
+            frames: (n, D), the frames of all utterances end to end.
+            lengths: (B,) frames of each utterance, on the CPU.
+        """
+        raise NotImplementedError
+
+    def scaled(self, frames: Tensor) -> Tensor:
+        """Return the frames, each coefficient divided by its deviation."""
+        return frames if self.deviations is None else frames / self.deviations
+
+    def forward(self, frames: Tensor, lengths: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return logits (B, classes); arguments as of `embed`, and in training the (B,) labels, for the margin."""
+        embeddings = self.embed(frames, lengths)
+        if self.angular:
+            return self.classifier(embeddings, labels)
+        return self.classifier(F.dropout(F.relu(embeddings), self.dropout, self.training))
