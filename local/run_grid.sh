@@ -31,7 +31,7 @@ parse_options "$@" << END
 --work-dir= DIR             data/ and exp/ of each recipe go to DIR/<recipe>, and the grid's own files to DIR/grid
                             (default: egs/<recipe> and exp/grid)
 --config= FILE              training options over those of conf/train.yaml and egs/<recipe>/conf/train.yaml (default:
-                            conf/paper.yaml with the tag paper, the options of the paper)
+                            conf/NAME.yaml with the tag paper, the options of that paper)
 --tag= T                    ends the names of the runs' folders, as of run.sh
 --nj=$(getconf _NPROCESSORS_ONLN) N+     parallel jobs of feature extraction
 --ngpu= 0|1                 GPUs of a training (default: 1 if this machine has one)
@@ -51,7 +51,7 @@ grid_py=$SER_ROOT/pyscripts/grid.py report_py=$SER_ROOT/pyscripts/report.py
 work_dir=$(absolute "${opt[work-dir]}")
 grid=${work_dir:-$SER_ROOT/exp}/grid
 mkdir -p "$grid" || die "--work-dir $work_dir: cannot make $grid"
-settings=(--config "$SER_ROOT/conf/paper.yaml" --tag "${opt[tag]:-paper}")
+settings=(--config "$SER_ROOT/conf/${opt[paper]}.yaml" --tag "${opt[tag]:-paper}")
 if [ -n "${opt[config]}" ]; then
   config=$(config_file "${opt[config]}" "$grid")
   settings=(--config "$config")

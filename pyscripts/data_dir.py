@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Check, mend, cut and join Kaldi data directories.
 
-The programs `utils/{validate_data_dir,fix_data_dir,subset_data_dir,combine_data,split_data_dir}.sh` call this one.
+utils/data_dir.sh and the tools with Kaldi's names that are links to it run this program.
 """
 
 from __future__ import annotations
