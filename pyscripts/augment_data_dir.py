@@ -19,8 +19,9 @@ from ser.base.errors import SerError, run_main
 from ser.base.files import Marker, atomic_path, file_identity, fingerprint, write_text
 from ser.base.kaldi_tables import write_table
 from ser.base.progress import progress
-from ser.data.audio import AudioError, UtteranceReader, decode, is_pipe
+from ser.data.audio import AudioError, UtteranceReader
 from ser.data.datadir import SPEAKER_TABLES, TABLES, DataDir, spk2utt, validate
+from ser.data.durations import durations
 from ser.features.frontend import MfccOptions, read_conf
 from ser.features.noise import NoiseReader, draw_condition, draw_noise, mix, parse_snr, read_noise_list, read_utt2noise
 
@@ -65,34 +66,6 @@ def conditions(lists: Iterable[str], snrs: Sequence[float]) -> dict[str, tuple[s
             raise SerError(f"noise lists {kinds[kind]} and {name} would give copies the same ids; rename one of them")
         kinds[kind] = name
     return {f"-{kind}-snr{snr:g}": (name, snr) for kind, name in kinds.items() for snr in snrs}
-
-
-def durations(data: DataDir) -> dict[str, float]:
-    """Return the seconds of each utterance, from utt2dur, else from segments, else from the recordings."""
-    if data.has("utt2dur"):
-        return {utterance: float(seconds) for utterance, seconds in data.table("utt2dur").items()}
-    recordings = data.table("wav.scp")
-    if data.has("segments"):
-        seconds = {}
-        for utterance, value in data.table("segments").items():
-            recording, start, end = value.split()
-            until = float(end) if float(end) >= 0 else recording_seconds(recordings[recording])
-            seconds[utterance] = until - float(start)
-        return seconds
-    return {
-        recording: recording_seconds(rxfile)
-        for recording, rxfile in progress(recordings.items(), len(recordings), "reading durations")
-    }
-
-
-def recording_seconds(rxfile: str) -> float:
-    if is_pipe(rxfile):
-        audio = decode(rxfile)
-        return len(audio.samples) / audio.rate
-    try:
-        return soundfile.info(rxfile).duration
-    except soundfile.SoundFileError:
-        raise SerError(f"{rxfile}: cannot be read as audio; run steps/make_mfcc.sh, which tells more") from None
 
 
 def copied_tables(data: DataDir, suffixes: Collection[str], own_vad: bool) -> dict[str, dict[str, str]]:

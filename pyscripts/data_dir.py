@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ser.base.errors import SerError, run_main
 from ser.base.files import write_text
-from ser.data import datadir, rearrange
+from ser.data import datadir, rearrange, segments
 from ser.data.datadir import DataDir
 
 _NAMED = 20  # utterances named in the log; the rest is counted
@@ -72,6 +72,14 @@ def combine(args: argparse.Namespace) -> None:
 
 def split(args: argparse.Namespace) -> None:
     rearrange.split(args.data, args.parts, args.per_utt)
+
+
+def subsegment(args: argparse.Namespace) -> None:
+    without = segments.subsegment(args.src, args.dst, args.length, args.remainder)
+    _name_dropped({f"utterances of {args.src} have no block of {args.length:g} s": without})
+    blocks, utterances = len(DataDir(args.dst).utterances), len(DataDir(args.src).utterances)
+    print(f"{args.dst}: {blocks} blocks of {args.length:g} s of {utterances - len(without)} utterances in {args.src}"
+          + (f"; {len(without)} others have none" if without else ""))
 
 
 def check_disjoint(args: argparse.Namespace) -> None:
@@ -211,6 +219,15 @@ def main() -> None:
     program.add_argument("--per-utt", action="store_true", help="cut within speakers, into <data>/split<parts>utt/<k>")
     program.add_argument("data")
     program.add_argument("parts", type=int)
+
+    program = command(subsegment, "subsegment", "cut every utterance into blocks of one length, from its beginning on, "
+                      "with the ids <utterance>-<start>-<end> in 1/100 s; labels stay, features are left out")
+    program.add_argument("--length", type=float, default=1.0, metavar="SECONDS", help="of a block (default: 1)")
+    program.add_argument("--remainder", choices=segments.REMAINDERS, default="drop",
+                         help="what is left at the end: dropped, or a block that features are padded for "
+                              "(default: drop)")
+    program.add_argument("src")
+    program.add_argument("dst")
 
     program = command(check_disjoint, "check-disjoint", "fail if a speaker is in two of the data directories")
     program.add_argument("data", nargs="+")

@@ -69,7 +69,7 @@ def fix(path: str | os.PathLike[str]) -> dict[str, list[str]]:
         listing = "; ".join(f"{_count(len(utts), 'utterance')} not in {name}" for name, utts in dropped.items())
         raise SerError(f"{path}: no utterance is in all of its tables ({listing}); nothing was changed")
 
-    content = _content(_restrict(tables, kept))
+    content = _content(restrict(tables, kept))
     changed = {name: text for name, text in content.items() if _bytes(path / name) != text.encode()}
     for name in changed:
         if (path / name).is_file():
@@ -145,7 +145,7 @@ def subset(src: str | os.PathLike[str], dst: str | os.PathLike[str], utterances:
     keep = {utt: tables["utt2spk"][utt] for utt in set(utterances) & tables["utt2spk"].keys()}
     if not keep:
         raise SerError(f"{src}: none of the utterances asked for is in it; {dst} was not written")
-    _write(dst, _restrict(tables, keep), _extras(src))
+    write(dst, restrict(tables, keep), _extras(src))
 
 
 def filter_speakers(
@@ -236,7 +236,7 @@ def combine(dst: str | os.PathLike[str], sources: Sequence[str | os.PathLike[str
             extras[name] = there[one]
         else:
             left_out[name] = [str(path) for path in paths if path not in there]
-    _write(dst, _restrict(joined, joined["utt2spk"]), extras)
+    write(dst, restrict(joined, joined["utt2spk"]), extras)
     left_out.pop("spk2utt", None)
     return left_out
 
@@ -269,7 +269,7 @@ def split(path: str | os.PathLike[str], parts: int, per_utt: bool = False) -> li
         after = min(max(after, first + 1), len(units) - (parts - part))
         keep = {utt: utt2spk[utt] for utts in units[first:after] for utt in utts}
         directories.append(path / f"split{parts}{'utt' if per_utt else ''}" / str(part))
-        _write(directories[-1], _restrict(tables, keep), extras)
+        write(directories[-1], restrict(tables, keep), extras)
         first = after
     return directories
 
@@ -294,7 +294,7 @@ def _read_leniently(path: Path) -> dict[str, str]:
     return table
 
 
-def _restrict(tables: Tables, utt2spk: dict[str, str]) -> Tables:
+def restrict(tables: Tables, utt2spk: dict[str, str]) -> Tables:
     """Return the part of all tables that belongs to these utterances."""
     segments = tables.get("segments")
     speakers = set(utt2spk.values())
@@ -329,7 +329,7 @@ def _extras(path: Path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in files if file.is_file()}
 
 
-def _write(directory: Path, tables: Tables, extras: dict[str, bytes]) -> None:
+def write(directory: Path, tables: Tables, extras: dict[str, bytes]) -> None:
     """Make the directory hold exactly these tables, writing only what differs."""
     content = extras | {name: text.encode() for name, text in _content(tables).items()}
     changed = [name for name, data in content.items() if _bytes(directory / name) != data]
