@@ -46,7 +46,7 @@ opt[num-nodes]=1 opt[num-processes]=1 # of so many trainings each uses one GPU, 
 set_training_device
 inits=(random) waiting=()
 case ${opt[init]} in '') waiting=(--waiting) ;; random) ;; *) inits+=("${opt[init]}") ;; esac
-grid_py=$SER_ROOT/pyscripts/grid.py report_py=$SER_ROOT/pyscripts/report.py
+status_py=$SER_ROOT/pyscripts/status.py report_py=$SER_ROOT/pyscripts/report.py
 
 work_dir=$(absolute "${opt[work-dir]}")
 grid=${work_dir:-$SER_ROOT/exp}/grid
@@ -103,7 +103,7 @@ for recipe in "${recipes[@]}"; do
 done
 
 if [ "${opt[dry-run]}" = true ]; then
-  exec "$grid_py" list ${waiting[@]+"${waiting[@]}"} "${plans[@]}"
+  exec "$status_py" --to-do ${waiting[@]+"${waiting[@]}"} "${plans[@]}"
 fi
 
 failed=()
@@ -125,13 +125,13 @@ if runs_stage 3; then
     echo "$(date +%T) training and scores on ${opt[device]}"
     array=$grid/$(date +%Y%m%d-%H%M%S)
     mkdir -p "$array"
-    "$grid_py" list --jobs "$array/jobs.jsonl" ${waiting[@]+"${waiting[@]}"} "${ready[@]}"
+    "$status_py" --to-do --jobs "$array/jobs.jsonl" ${waiting[@]+"${waiting[@]}"} "${ready[@]}"
     if [ -s "$array/jobs.jsonl" ]; then
       echo "  logs: $array/run.<job>.log"
       # shellcheck disable=SC2086  # a runner comes with its options
       guarded ${opt[train-cmd]} JOB=1:"$(wc -l < "$array/jobs.jsonl")" "$array/run.JOB.log" \
         "$SER_ROOT/local/train_and_score.sh" "$array/jobs.jsonl" JOB || true
-      "$grid_py" failures "$array/jobs.jsonl" --log "$array/run.JOB.log" || failed+=("runs, see above")
+      "$status_py" --check "$array/jobs.jsonl" || failed+=("runs, see above")
     else
       rm -r "$array"
     fi
@@ -142,7 +142,7 @@ if runs_stage 5; then
   echo "$(date +%T) tables"
   corpora=() all_folds=()
   for recipe in "${recipes[@]}"; do
-    folds=$("$grid_py" folds "$grid/$recipe.jsonl")
+    folds=$(of_runs "$grid/$recipe.jsonl" fold | sed '/None/d' | sort -nu | xargs)
     out=$(of_runs "$grid/$recipe.jsonl" out | sed -n 1p) # exp/…, or exp_<lists>/…
     exp_dir=$(of_runs "$grid/$recipe.jsonl" work | sed -n 1p)/${out%%/*}
     if "$report_py" --paper "${opt[paper]}" --exp-dir "$exp_dir" --recipe "$recipe" --seeds "${opt[seeds]}" \

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Show what is finished, running, waiting, failed and missing in experiment folders, with log paths.
+"""Show what is finished, running, waiting, failed and missing of the runs in experiment folders, with log paths.
 
 A run is missing if it was planned (exp/runs/*.jsonl, or the jobs of local/run_grid.sh) and nothing is there. It is
 failed if its last job left an error, or is gone without a word.
@@ -10,31 +10,101 @@ from __future__ import annotations
 import argparse
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from ser.base.errors import SerError, run_main
-from ser.jobs.status import STATES, find_runs, status_of
+from ser.base.files import write_text
+from ser.base.progress import progress
+from ser.jobs.request import duration, last_lines
+from ser.jobs.status import STATES, PlannedRun, is_finished, planned_runs, seconds_left, status_of
+from ser.training.runs import Run
+
+
+def show(place: Path, only: Sequence[str] | None) -> None:
+    """Print a line for each run of an experiment folder or a file of runs, and how many have which state."""
+    runs = [status_of(planned) for planned in planned_runs(place)]
+    start = (place if place.is_dir() else place.parent).resolve()
+    names = {run: os.path.relpath(run.folder, start) for run in runs}
+    shown = [run for run in runs if not only or run.state in only]
+    width = max((len(names[run]) for run in shown), default=0)
+    for run in shown:
+        log = f"  {run.log}" if run.log is not None else ""
+        print(f"{run.state:10}  {names[run]:{width}}  {run.detail}{log}".rstrip())
+    counts = Counter(run.state for run in runs)
+    said = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    print(f"{place}: {len(runs)} runs{': ' if said else ''}{said}")
+
+
+def name(run: Run) -> str:
+    """Return what to call a run: its corpus, condition, fold and seed."""
+    return "/".join((run.recipe, *Path(run.out).parts[1:]))
+
+
+def show_to_do(all_runs: Sequence[Run], left: Sequence[PlannedRun], waiting: bool) -> None:
+    """Print the runs that are left of `all_runs`, how long each takes, and those that wait for a pre-trained model."""
+    print(f"{len(all_runs) - len(left)} of {len(all_runs)} runs are finished" + (", to do:" if left else ""))
+    rows, known = [], []
+    for number, planned in enumerate(left, 1):
+        status, seconds = status_of(planned), seconds_left(planned.run, all_runs)
+        state = "its data have changed" if status.state == "finished" else status.state
+        detail = f", {status.detail}" if status.detail and status.state != "finished" else ""
+        rows.append([str(number), name(planned.run), state + detail, f"about {duration(seconds)}" if seconds else ""])
+        known += [seconds] if seconds is not None else []
+    if waiting:
+        rows += [["", name(run).replace("_random", "_xvector"), "waits for --init DIR", ""] for run in all_runs]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for number, *cells in rows:
+        texts = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths[1:], strict=True))
+        print(f"  {number.rjust(widths[0])}  {texts}".rstrip())
+    if known:
+        others = "" if len(known) == len(left) else f" for {len(known)} of {len(left)} runs (the others are the first)"
+        print(f"time left: {duration(sum(known))} of jobs{others}, by the epochs of these runs so far; to be divided "
+              "by how many run at a time")
+    if waiting:
+        print(f"{len(all_runs)} runs wait for a pre-trained model (--init DIR); the tables show their cells as missing")
+
+
+def check(number: int, left: Sequence[PlannedRun]) -> None:
+    """Raise SerError if some of a number of runs are left, naming the latest log of each and the log's last line."""
+    failed = []
+    for planned in left:
+        log = next(iter(planned.log_files()), None)
+        said = "".join(f"\n    {line}" for line in last_lines(log, 1)) if log else ""
+        failed.append(f"{name(planned.run)}: {f'log {log}' if log else 'no log'}{said}")
+    if failed:
+        raise SerError("\n  ".join([f"{len(failed)} of {number} runs failed:", *failed]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", type=Path, nargs="+", metavar="exp", help="experiment folder, such as egs/mini/exp")
+    parser.add_argument("places", type=Path, nargs="+", metavar="exp",
+                        help="experiment folder, such as egs/mini/exp, or a file of runs (run.sh --plan)")
     parser.add_argument("--only", nargs="+", choices=STATES, metavar="STATE",
                         help=f"show runs in these states only: {', '.join(STATES)}")
+    parser.add_argument("--to-do", action="store_true",
+                        help="show the runs that are not finished on the data as they are now, and how long they take")
+    parser.add_argument("--jobs", type=Path, metavar="FILE", help="with --to-do: write these runs to a file of runs")
+    parser.add_argument("--waiting", action="store_true",
+                        help="with --to-do: say that as many runs wait for a pre-trained model")
+    parser.add_argument("--check", action="store_true",
+                        help="exit with 1 if a run is not finished, and show each such one with the end of its log")
     args = parser.parse_args()
-    for folder in args.folders:
-        if not folder.is_dir():
-            raise SerError(f"{folder}: no such folder")
-        runs = [status_of(run) for run in find_runs(folder)]
-        names = {run: os.path.relpath(run.folder, folder.resolve()) for run in runs}
-        shown = [run for run in runs if not args.only or run.state in args.only]
-        width = max((len(names[run]) for run in shown), default=0)
-        for run in shown:
-            log = f"  {run.log}" if run.log is not None else ""
-            print(f"{run.state:10}  {names[run]:{width}}  {run.detail}{log}".rstrip())
-        counts = Counter(run.state for run in runs)
-        said = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
-        print(f"{folder}: {len(runs)} runs{': ' if said else ''}{said}")
+    for place in args.places:
+        if not place.exists():
+            raise SerError(f"{place}: no such folder, nor a file of runs")
+        if not args.to_do and not args.check:
+            show(place, args.only)
+    if args.to_do or args.check:
+        runs = [planned for place in args.places for planned in planned_runs(place)]
+        left = [planned for planned in progress(runs, len(runs), "looking at runs", "run")
+                if not is_finished(planned.run)]
+        if args.to_do:
+            show_to_do([planned.run for planned in runs], left, args.waiting)
+        if args.jobs:
+            write_text(args.jobs, "".join(f"{planned.run.line()}\n" for planned in left))
+        if args.check:
+            check(len(runs), left)
 
 
 if __name__ == "__main__":

@@ -56,24 +56,27 @@ class RunStatus:
     log: Path | None
 
 
-def find_runs(exp: Path) -> list[PlannedRun]:
-    """Return the runs of an experiment folder, those that are there and those that were planned, by folder.
+def planned_runs(place: Path) -> list[PlannedRun]:
+    """Return the runs of a file of runs, or of an experiment folder: those there and those planned, by folder.
 
     Raises:
-        SerError: a file of runs, or what is left of a run, cannot be read.
+        SerError: a file of runs cannot be read.
     """
-    exp = exp.resolve()
+    if place.is_file():
+        logs = logs_of(place)
+        return [PlannedRun(run, logs, number) for number, run in enumerate(read_runs(place), 1)]
+    exp = place.resolve()
     runs: dict[Path, PlannedRun] = {}
     for config in sorted(exp.glob(f"**/seed*/{CONFIG}")):
         if re.fullmatch(r"seed\d+", config.parent.name):  # no run that was moved aside
             runs[config.parent] = PlannedRun(_run_of(config))
     files = [*exp.glob("runs/*.jsonl"), *exp.glob("**/jobs.jsonl")]
     for path in sorted(files, key=os.path.getmtime):  # a later plan stands for an earlier one
-        logs = logs_of(path)
-        for number, run in enumerate(read_runs(path), 1):
+        for planned in planned_runs(path):
+            run = planned.run
             if path.parent.name == "runs":  # wherever this folder has been moved or copied to
                 run = replace(run, work=str(exp.parent), out=str(Path(exp.name, *Path(run.out).parts[1:])))
-            runs[run.folder.resolve()] = PlannedRun(run, logs, number)
+            runs[run.folder.resolve()] = replace(planned, run=run)
     return [runs[folder] for folder in sorted(runs)]
 
 

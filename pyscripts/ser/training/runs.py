@@ -1,7 +1,7 @@
 """A run: one training with its scores, as a JSON line that says what it is and what it needs.
 
-pyscripts/plan_runs.py writes the lines of what a recipe is asked for; train.py and score.py do one of them, status.py,
-grid.py and report.py read them and the files in the runs' folders.
+pyscripts/plan_runs.py writes the lines of what a recipe is asked for; train.py and score.py do one of them, status.py
+and report.py read them and the files in the runs' folders.
 """
 
 from __future__ import annotations
