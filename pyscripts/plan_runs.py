@@ -26,13 +26,12 @@ from ser.augment.copypaste import SCHEMES
 from ser.base.errors import SerError, run_main
 from ser.base.files import write_text
 from ser.data.labels import EMOTION_TABLE
-from ser.training.options import CHOICES, TrainOptions, checked, read_config
+from ser.training.options import CHOICES, OF_RUNS, TrainOptions, checked, read_config, read_values
 from ser.training.runs import Run, refuse_other_options
 from ser.training.systems import SYSTEMS
 
 ROOT = Path(__file__).resolve().parent.parent
 PIPE = re.compile(r"pipe\.\d+\.yaml")  # what run.sh calls its copy of a pipe, which has no name of its own
-OF_RUNS = ("system", "network", "scheme", "seed", "init", "labels")  # options that run.sh has of its own
 
 
 def main() -> None:
@@ -111,6 +110,9 @@ def plan(args: argparse.Namespace) -> Iterator[Run]:
             raise SerError(f"--seeds takes whole numbers under 2^63, not '{seed}'")
     network = args.network or next(iter(SYSTEMS[args.system].networks))
     features = args.features or args.system
+    if SYSTEMS[args.system].networks[network].only and "none" in schemes[1:] + schemes[:-1]:
+        print(f"{features}-{network}: is trained on utterances as they are; of --scheme {args.scheme}, none alone")
+        schemes = ["none"]
     if not re.fullmatch(r"[\w+.-]*", args.tag, re.ASCII):
         raise SerError(f"--tag {args.tag!r}: letters, digits, '.', '+', '-' and '_' only")
     init_name, init = named_init(args.init)
@@ -164,7 +166,7 @@ def resolve(args: argparse.Namespace, network: str) -> tuple[TrainOptions, str]:
     configured = base
     if args.config:
         of_runs = {name: getattr(base, name) for name in OF_RUNS}
-        configured = TrainOptions.read([*files, args.config], of_runs)
+        configured = TrainOptions.read(files, read_values(args.config) | of_runs)
         if configured != base and not driver_options(args.config):  # a run's own config.yaml has its tag with it
             parts.append("" if PIPE.fullmatch(args.config.name) else args.config.stem)
     changes = {}

@@ -21,13 +21,14 @@ from pathlib import Path
 import torch
 
 from ser.augment.copypaste import describe
-from ser.base.errors import run_main
+from ser.base.errors import SerError, run_main
 from ser.base.files import atomic_path
 from ser.training.classification import make_plans
 from ser.training.device import set_up_device
 from ser.training.distributed import World
-from ser.training.options import CHOICES, TrainOptions, read_config
+from ser.training.options import CHOICES, TrainOptions, read_config, read_values
 from ser.training.runs import Run, read_run
+from ser.training.systems import SYSTEMS
 from ser.training.trainer import Trainer
 
 DEFAULTS = Path(__file__).resolve().parent.parent / "conf" / "train.yaml"
@@ -78,10 +79,11 @@ def main() -> None:
 
 def described_run(parser: argparse.ArgumentParser, args: argparse.Namespace, said: dict[str, object]) -> Run:
     """Return the run that the command line and the configuration files describe."""
-    record = {}
+    record, configured = {}, {}
     for path in args.config:
         record |= read_config(path)[1]
-    settings = TrainOptions.read([DEFAULTS, *args.config], said)
+        configured |= read_values(path)
+    settings = TrainOptions.read([DEFAULTS], configured | said)
     if record.get("work") and not args.train:
         os.chdir(record["work"])
     values = {name: value for name, value in record.items() if name in {field.name for field in fields(Run)}}
@@ -94,6 +96,8 @@ def described_run(parser: argparse.ArgumentParser, args: argparse.Namespace, sai
 
 def dump_plan(path: Path, epoch: int, run: Run) -> None:
     """Write the plan of one epoch as JSON lines, one an example."""
+    if SYSTEMS[run.options.system].networks[run.options.network].only:
+        raise SerError(f"--dump-plan: {run.options.network} is trained on all utterances at once, not by a plan")
     plans, labels, utterances = make_plans(run.train, run.options)
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as lines:
         for number, batch in enumerate(plans.epoch(epoch)):

@@ -75,7 +75,11 @@ class Classification:
         self.dev_labels = Labels.read([self.run.dev], self.dev.utterances, labels.classes, options.labels)
         content = fingerprint(self.train.digest, self.dev.digest)
         self.digest = fingerprint(inputs_hash(self.run, content), options.identity())
+        self.make_network(labels)
 
+    def make_network(self, labels: Labels) -> None:
+        """Make the network, its optimiser, and what else trains it on these labels."""
+        options = self.options
         torch.manual_seed(options.seed)
         self.network = self.system.networks[options.network].build(self.train.dim, len(self.classes), options)
         if options.init != "random":

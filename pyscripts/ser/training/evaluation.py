@@ -41,6 +41,11 @@ def losses_and_choices(
     return losses, choices.astype(np.int64)
 
 
+def embeddings(model: nn.Module, store: Store) -> np.ndarray:
+    """Return the embedding (N, E), float32, of every utterance of the store, computed as `log_posteriors` does."""
+    return _of_each(lambda frames, lengths, _: model.embed(frames, lengths), model, store)
+
+
 def xvectors(
     model: nn.Module, features: Iterable[tuple[str, np.ndarray]], device: torch.device
 ) -> Iterator[tuple[str, np.ndarray]]:
@@ -52,8 +57,7 @@ def xvectors(
         utterances = [utterance for utterance, _ in read]
         lengths = np.array([len(matrix) for _, matrix in read])
         frames = torch.from_numpy(np.concatenate([matrix for _, matrix in read]))
-        store = FeatureStore(utterances, lengths, frames, device)
-        vectors = _of_each(lambda frames, lengths, _: model.embed(frames, lengths), model, store)
+        vectors = embeddings(model, FeatureStore(utterances, lengths, frames, device))
         yield from zip(utterances, vectors, strict=True)
 
 

@@ -20,6 +20,8 @@ from ser.training.systems import SYSTEMS
 
 RECORD = "run"  # the part of a run's config.yaml that says what it was made from; everything else there is an option
 
+OF_RUNS = ("system", "network", "scheme", "seed", "init", "labels")  # what run.sh has options of its own for
+
 CHOICES = {
     "system": tuple(SYSTEMS),
     "scheme": tuple(SCHEMES),
@@ -33,6 +35,8 @@ CHOICES = {
     "short_utt": SHORT_UTTERANCES,
     "precision": ("auto", "fp32", "bf16"),
 }
+FUNCTIONALS = ("mean", "deviation", "percentiles", "slope", "change")
+KERNELS = ("linear", "rbf")
 _POSITIVE = ("batch_size", "learning_rate", "step_epochs", "step_factor", "scale", "crop", "width")
 _TYPES: dict[str, type | tuple[type, ...]] = {"int": int, "float": (int, float), "str": str}
 
@@ -88,6 +92,8 @@ class TrainOptions:
     frequency_masks: int = 0
     frequency_mask_width: int = 4
     precision: str = "auto"
+    functionals: str = " ".join(FUNCTIONALS)
+    machines: str = "linear=0.003 linear=0.01 linear=0.03 rbf=1 rbf=3 rbf=10"
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -118,12 +124,22 @@ class TrainOptions:
         if self.momentum and self.optimiser != "sgd":
             raise SerError(f"momentum: is for the optimiser sgd; {self.optimiser} has beta1")
         self.rates_by_prefix()
+        for name in self.functionals.split() or [""]:
+            if name not in FUNCTIONALS:
+                raise SerError(f"functionals: {name!r} is none of {', '.join(FUNCTIONALS)}")
+        self.listed_machines()
+        if only := networks[self.network].only:
+            for name, value in self.changed().items():
+                if name not in ("system", "network", *only):
+                    raise SerError(f"{name}: {self.system}-{self.network} has {getattr(type(self), name)!r} alone, "
+                                   f"not {value!r}; its options are {', '.join(only)}")
 
     @classmethod
     def read(cls, paths: Sequence[str | os.PathLike[str]], overrides: Mapping[str, Any] | None = None) -> TrainOptions:
         """Read options from YAML files, later ones over earlier ones, then `overrides` (None: not given).
 
-        A config.yaml of a run is such a file; what it says of its data is not an option and is passed over.
+        A config.yaml of a run is such a file; what it says of its data is not an option and is passed over. So is what
+        the files, which are for all networks, say of options that this one has not.
 
         Raises:
             SerError: an unreadable file, or an unknown, ill-typed or wrong option; the message names file and option.
@@ -131,8 +147,13 @@ class TrainOptions:
         values: dict[str, Any] = {}
         for path in paths:
             values |= read_values(path)
-        values |= {name: value for name, value in (overrides or {}).items() if value is not None}
-        return cls(**values)
+        said = {name: value for name, value in (overrides or {}).items() if value is not None}
+        chosen = values | said
+        system = SYSTEMS.get(chosen.get("system", cls.system))
+        network = system and system.networks.get(chosen.get("network", cls.network))
+        if network and network.only:
+            values = {name: value for name, value in values.items() if name in (*OF_RUNS, *network.only)}
+        return cls(**(values | said))
 
     def epochs_of(self, batches: int) -> int:
         """Return how many epochs of so many batches are trained at most: `epochs`, or what `min_updates` takes."""
@@ -160,6 +181,20 @@ class TrainOptions:
             if not prefix or not 0 < rates[prefix] < math.inf:
                 raise SerError(f"rates: {word!r} is not <part of the network>=<learning rate>, such as encoder=1e-5")
         return rates
+
+    def listed_machines(self) -> list[tuple[str, float]]:
+        """Return kernel and C of each of `machines`."""
+        machines = []
+        for word in self.machines.split() or [""]:
+            kernel, _, text = word.partition("=")
+            cost = math.nan
+            with contextlib.suppress(ValueError):
+                cost = float(text)
+            machines.append((kernel, cost))
+            if kernel not in KERNELS or not 0 < cost < math.inf:
+                raise SerError(f"machines: {word!r} is not <kernel>=<C>, such as rbf=3, with a kernel of "
+                               f"{', '.join(KERNELS)}")
+        return machines
 
     def changed(self) -> dict[str, Any]:
         """Return the options that differ from this class's defaults."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # what needs torch is imported where it is used: names and ch
     from ser.augment.copypaste import BatchPlan
     from ser.data.labels import Labels
     from ser.training.options import TrainOptions
+    from ser.training.trainer import Objective
 
 
 class Store(Protocol):
@@ -63,6 +64,18 @@ class Store(Protocol):
         """Yield all indices in batches of like lengths of at most so many padded rows."""
 
 
+def _classification() -> type[Objective]:
+    from ser.training.classification import Classification
+
+    return Classification
+
+
+def _support_vectors() -> type[Objective]:
+    from ser.training.support_vectors import SupportVectors
+
+    return SupportVectors
+
+
 @dataclass(frozen=True)
 class Network:
     """A network on a system's rows.
@@ -71,10 +84,18 @@ class Network:
     `embed(rows, lengths)` to embeddings (B, E), and `output_layers`, the beginnings of the names of the parameters that
     depend on the classes, which a network pre-trained on other classes does not hand on. With the option
     `input_scaling` it has a buffer `deviations` (dim,).
+
+    Attributes:
+        what: a phrase for --help.
+        objective: returns the class that trains it.
+        only: the training options that it has; the others have no meaning for it, and it takes their defaults alone.
+            Empty: it has all of them.
     """
 
     what: str
     build: Callable[[int, int, TrainOptions], nn.Module]
+    objective: Callable[[], type[Objective]] = _classification
+    only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,6 +135,12 @@ def _tdnn(dim: int, classes: int, options: TrainOptions) -> nn.Module:
     return Tdnn(dim, classes, options.width, **_of_classifier(dim, options))
 
 
+def _functionals_svm(dim: int, classes: int, options: TrainOptions) -> nn.Module:
+    from ser.nets.functionals import FunctionalsSvm
+
+    return FunctionalsSvm(classes, options.functionals.split())
+
+
 def _of_classifier(dim: int, options: TrainOptions) -> dict[str, Any]:
     """Return the arguments of an `EmbeddingClassifier`."""
     import torch
@@ -134,11 +161,19 @@ def _share_features(data: Sequence[str], folder: Path) -> None:
     pack(data, folder, "float32")
 
 
+_FEATURES = (_load_features, _share_features, frame_counts, read_labels, features_digest, front_end)
+
 SYSTEMS: dict[str, System] = {
     "mfcc": System(
         "MFCC of voiced frames (Pappagari et al., ICASSP 2021)",
         {"resnet": Network("ResNet-34 with 32-head attention pooling", _resnet),
          "tdnn": Network("Kaldi's x-vector network (Snyder et al., ICASSP 2018)", _tdnn)},
-        _load_features, _share_features, frame_counts, read_labels, features_digest, front_end,
+        *_FEATURES,
+    ),
+    "functionals": System(
+        "the same MFCC, for the baseline of every table",
+        {"svm": Network("support vector machine on functionals of whole utterances", _functionals_svm,
+                        _support_vectors, ("functionals", "machines", "class_weights", "select"))},
+        *_FEATURES,
     ),
 }

@@ -26,11 +26,11 @@ from ser.base.files import remove_leftovers, write_text
 from ser.base.progress import Progress, say
 from ser.scoring.metrics import MEASURES
 from ser.training.checkpoint import load_checkpoint, save_checkpoint
-from ser.training.classification import Classification
 from ser.training.distributed import World
 from ser.training.history import add_epoch, keep_epochs
 from ser.training.options import RECORD
 from ser.training.runs import CONFIG, Run, at_work, refuse_other_options, training_marker
+from ser.training.systems import SYSTEMS
 
 _SAVE_SECONDS = 600.0  # within a long epoch: what a lost machine costs at most
 
@@ -75,15 +75,16 @@ class Trainer:
         run: what to train.
         device: where.
         world: the processes that train together, each with a `Trainer` of the same run.
-        objective: the class of what is trained.
+        objective: the class of what is trained; None: the network's own.
     """
 
     def __init__(
-        self, run: Run, device: torch.device, world: World | None = None, objective: type[Objective] = Classification
+        self, run: Run, device: torch.device, world: World | None = None, objective: type[Objective] | None = None
     ) -> None:
         self.run, self.options, self.out, self.device = run, run.options, run.folder, device
         self.world = world or World()
         self.is_main = self.world.rank == 0
+        objective = objective or SYSTEMS[run.options.system].networks[run.options.network].objective()
         self.objective = objective(run, device, self.world)
 
     def train(self) -> None:
