@@ -15,8 +15,8 @@ set -euo pipefail
 # shellcheck source=utils/parse_options.sh
 . "$SER_ROOT/utils/parse_options.sh"
 parse_options "$@" << 'END'
---dtype=float16 float16|float32  type of the frames
-                         (float16 takes half the space and keeps 11 significant bits)
+--dtype=float16 float16|float32|uint8  type of the frames
+                         (float16 takes half the space and keeps 11 significant bits; uint8 is for images)
 --cmd=run.py RUNNER      what runs the job: run.py, slurm.py … with its options
 END
 

@@ -43,7 +43,7 @@ def front_end(data: Sequence[str | os.PathLike[str]]) -> str:
     found: dict[str, str] = {}
     for folder in data:
         lines: list[str] = []
-        for name in ("mfcc.conf", "cmn.conf"):
+        for name in ("mfcc.conf", "cmn.conf", "spectrogram.conf"):
             path = Path(folder) / "conf" / name
             if path.is_file():
                 lines += [line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]

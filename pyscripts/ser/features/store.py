@@ -37,8 +37,8 @@ class FeatureStore:
         BATCH_ROWS: by device type, the padded rows of an evaluation batch.
         utterances: ids, in the order of the data directories' feats.scp; a packed set's are read at the first access.
         lengths: (N,) frames of each utterance, int64.
-        frames: (total frames, D) float32, or a packed set's float16, on the training device if they fit, else on the
-            CPU (where they may be a memory-mapped file).
+        frames: (total frames, D) float32, uint8 of images, or a packed set's type; on the training device if they fit,
+            else on the CPU (where they may be a memory-mapped file).
         digest: hash of ids, lengths and frames by content: features that are made again the same have the same.
     """
 
@@ -63,7 +63,9 @@ class FeatureStore:
         self._offsets = torch.from_numpy(np.cumsum(self.lengths) - self.lengths).to(self.frames.device)
 
     @classmethod
-    def load(cls, data: Sequence[str | os.PathLike[str]], device: torch.device) -> FeatureStore:
+    def load(
+        cls, data: Sequence[str | os.PathLike[str]], device: torch.device, dtype: str = "float32"
+    ) -> FeatureStore:
         """Load the features of one packed set, or of data directories (clean and noisy copies, say).
 
         A packed set is memory-mapped: only its index is read. Features of data directories are held in memory or, if
@@ -73,6 +75,7 @@ class FeatureStore:
         Args:
             data: a packed set, or directories with feats.scp and utt2num_frames.
             device: where batches are wanted.
+            dtype: what features of data directories are held as, one of `DTYPES` of `ser.features.packed`.
 
         Raises:
             SerError: as `Pack` and `CheckedFeatures`; or a packed set is named beside others, or `$TMPDIR` has too
@@ -84,8 +87,8 @@ class FeatureStore:
                                "(steps/pack_feats.sh)")
             pack = Pack(packs[0])
             return cls(pack.utterances, pack.lengths, _tensor(pack.frames), device, pack.digest, pack.mapping)
-        features = CheckedFeatures(data)
-        frames, mapping = _allocate(features.shape)
+        features = CheckedFeatures(data, dtype)
+        frames, mapping = _allocate(features.shape, np.dtype(dtype))
         position = 0
         for matrix in progress(features, len(features.lengths), "loading features"):
             frames[position : position + len(matrix)] = matrix
@@ -217,18 +220,18 @@ def _hide(rows: Tensor, lengths: Tensor, masks: Masks) -> None:
     rows.mul_(visible[example] & ~hidden[:, None])
 
 
-def _allocate(shape: tuple[int, int]) -> tuple[np.ndarray, mmap.mmap | None]:
-    """Return an array (float32) in memory, or one in a memory-mapped scratch file, with its map."""
-    size, memory = 4 * shape[0] * shape[1], os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def _allocate(shape: tuple[int, int], dtype: np.dtype) -> tuple[np.ndarray, mmap.mmap | None]:
+    """Return an array in memory, or one in a memory-mapped scratch file, with its map."""
+    size, memory = dtype.itemsize * shape[0] * shape[1], os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if size <= _MEMORY_SHARE * memory:
-        return np.empty(shape, np.float32), None
+        return np.empty(shape, dtype), None
     if size > shutil.disk_usage(tempfile.gettempdir()).free:
         raise SerError(f"{tempfile.gettempdir()}: no room for {size / 1e9:.1f} GB of features; set TMPDIR to a folder "
                        "that has it, or pack them (steps/pack_feats.sh)")
     with tempfile.TemporaryFile() as file:
         file.truncate(size)
         mapping = mmap.mmap(file.fileno(), size)
-    return np.frombuffer(mapping, np.float32).reshape(shape), mapping
+    return np.frombuffer(mapping, dtype).reshape(shape), mapping
 
 
 def _tensor(frames: np.ndarray) -> Tensor:

@@ -1,0 +1,73 @@
+"""What the feature steps that read audio have in common: every utterance's waveform, with its noise mixed in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ser.base.errors import SerError
+from ser.base.files import file_identity
+from ser.base.progress import progress
+from ser.data.audio import AudioError, UtteranceReader, is_pipe, read_utterances
+from ser.features.feature_step import FeatureStep, Summary
+from ser.features.noise import NoiseReader, NoiseSpec, mix, read_utt2noise
+
+_NAMED_MISSING = 5
+
+
+class AudioStep(FeatureStep):
+    """A step whose features are computed from waveforms of `rate` Hz; `channel` is as in `UtteranceReader`."""
+
+    rate: int
+    channel: int = -1
+
+    def unfit(self, samples: np.ndarray) -> str | None:
+        """Return why a waveform has no features, for the log; None if it has."""
+        raise NotImplementedError
+
+    def inputs(self, data: Path) -> dict[str, object]:
+        utterances, noises = read_utterances(data), _noises(data)
+        files = {rxfile for rxfile, *_ in utterances.values() if not is_pipe(rxfile)}
+        files |= {noise.path for noise in noises.values()}
+        missing = sorted(path for path in files if not os.path.exists(path))
+        if missing:
+            named = "".join(f"\n  {path}" for path in missing[:_NAMED_MISSING])
+            more = f"\n  … and {len(missing) - _NAMED_MISSING} more" if len(missing) > _NAMED_MISSING else ""
+            raise SerError(
+                f"{data}: {len(missing)} of {len(files)} audio files are missing; restore them (is the disk mounted?), "
+                f"or remove their lines from wav.scp and run utils/fix_data_dir.sh {data}:{named}{more}"
+            )
+        identities = {path: file_identity(path) for path in files}
+        return {
+            utterance: (source, identities.get(source[0]), noise, identities.get(noise.path) if noise else None)
+            for utterance, source in utterances.items()
+            for noise in [noises.get(utterance)]
+        }
+
+    def waveforms(self, data: Path, summary: Summary) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield every utterance that is fit with its samples, float32 at int16 scale, noise and all; drop the others.
+        """
+        noises, noise_reader = _noises(data), NoiseReader(self.rate)
+        reader = UtteranceReader(data, self.rate, self.channel)
+        for utterance, waveform in progress(reader, len(reader), self.what):
+            reason = waveform if isinstance(waveform, AudioError) else self.unfit(waveform.samples)
+            if reason:
+                summary.drop(utterance, reason)
+                continue
+            summary.seconds[utterance] = waveform.seconds
+            samples = waveform.samples
+            if noises:
+                if utterance not in noises:
+                    raise SerError(f"{data}/utt2noise: no line for {utterance}; run steps/augment_data_dir.sh again")
+                noise = noises[utterance]
+                samples = mix(samples, noise_reader.read(noise, len(samples)), noise.snr)
+            yield utterance, samples
+        summary.counts[f"recordings resampled to {self.rate} Hz"] = reader.resampled
+        summary.counts["recordings mixed down to mono"] = reader.mixed_down
+
+
+def _noises(data: Path) -> dict[str, NoiseSpec]:
+    return read_utt2noise(data / "utt2noise") if (data / "utt2noise").exists() else {}
