@@ -12,11 +12,9 @@ import argparse
 import itertools
 import random
 import re
-import shutil
 from pathlib import Path
 
-from ser.base.archive import unpack
-from ser.base.download import download
+from ser.base.archive import fetch_archive
 from ser.base.errors import SerError, run_main
 from ser.base.kaldi_tables import write_table
 from ser.base.progress import progress
@@ -29,18 +27,6 @@ ARCHIVE_MD5 = "0c472d4fc0c5141eca47ad1ffeb2a7df"
 ARCHIVE_BYTES = 11086114085
 ARCHIVE_RECORDINGS = 2016
 CANDIDATES = 200  # random splits, of which the best balanced one is taken
-
-
-def fetch(musan_dir: Path) -> None:
-    """Download and unpack MUSAN; `musan_dir` appears when it is complete. The archive stays beside it."""
-    print(f"{musan_dir}: no such folder; fetching MUSAN (11 GB), --download false forbids it", flush=True)
-    archive = download(ARCHIVE, musan_dir.parent / "musan.tar.gz", size=ARCHIVE_BYTES, md5=ARCHIVE_MD5)
-    unpacked = musan_dir.with_name(f".{musan_dir.name}.unpacking")
-    shutil.rmtree(unpacked, ignore_errors=True)  # what an interrupted run left
-    unpack(archive, unpacked, ARCHIVE_RECORDINGS)
-    (unpacked / "musan").rename(musan_dir)
-    unpacked.rmdir()
-    print(f"{musan_dir}: unpacked; {archive} is not needed any more", flush=True)
 
 
 def find_audio(folder: Path) -> list[Path]:
@@ -125,7 +111,9 @@ def main() -> None:
     if not musan_dir.is_dir():
         if arguments.download == "false":
             raise SerError(f"{musan_dir}: no such folder; name the one that holds MUSAN's noise/ and music/")
-        fetch(musan_dir)
+        print(f"{musan_dir}: no such folder; fetching MUSAN (11 GB), --download false forbids it", flush=True)
+        fetch_archive(ARCHIVE, musan_dir, "musan", ARCHIVE_RECORDINGS, size=ARCHIVE_BYTES, md5=ARCHIVE_MD5,
+                      option="--musan-dir")
 
     lists: dict[str, list[Path]] = {}
     for kind in KINDS:

@@ -223,7 +223,7 @@ def test_ravdess_download(tiny_ravdess: Path, server: Server, tmp_path: Path):
     target = tmp_path / "new" / "ravdess"
     partial = target.with_name("ravdess.partial")
     partial.mkdir(parents=True)
-    (partial / "Audio_Speech_Actors_01-24.zip.part").write_bytes(content[:5000])  # of a run that was killed
+    (partial / "speech.zip.part").write_bytes(content[:5000])  # of a run that was killed
     prepare.fetch(target, server.url("/speech.zip"), len(content), hashlib.md5(content).hexdigest())
     assert server.asked == ["bytes=5000-"]
     assert sum(1 for _ in target.glob("Actor_*/*.wav")) == 1440

@@ -148,20 +148,22 @@ def test_archive_is_verified_and_unpacked_where_the_tree_is_wanted(
     musan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An archive put there by hand is as good as a download; a wrong one is refused and kept."""
-    archive = tmp_path / "musan.tar.gz"
+    monkeypatch.setattr("sys.argv", ["prepare_musan.py", f"{tmp_path}/corpus", f"{tmp_path}/lists"])
+    archive = tmp_path / "corpus.partial" / "musan.tar.gz"
+    archive.parent.mkdir()
     archive.write_text("<html>not found</html>")
-    with pytest.raises(SerError, match=re.escape(str(archive))):
-        prepare_musan.fetch(tmp_path / "corpus")
-    assert [path.name for path in tmp_path.iterdir()] == ["musan.tar.gz"]
+    with pytest.raises(SerError, match=f"{re.escape(str(archive))}.*--musan-dir"):
+        prepare_musan.main()
+    assert archive.exists() and not (tmp_path / "corpus").exists()
 
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(musan, "musan")
     monkeypatch.setattr(prepare_musan, "ARCHIVE_BYTES", archive.stat().st_size)
     monkeypatch.setattr(prepare_musan, "ARCHIVE_MD5", hashlib.md5(archive.read_bytes()).hexdigest())
-    (tmp_path / ".corpus.unpacking/musan/noise").mkdir(parents=True)  # what a killed run left
-    (tmp_path / ".corpus.unpacking/musan/noise/cut.wav").touch()
-    prepare_musan.fetch(tmp_path / "corpus")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus", "musan.tar.gz"]
+    (archive.parent / "tree/musan/noise").mkdir(parents=True)  # what a killed run left
+    (archive.parent / "tree/musan/noise/cut.wav").touch()
+    prepare_musan.main()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus", "lists"]
     assert {path.relative_to(musan) for path in musan.rglob("*")} == {
         path.relative_to(tmp_path / "corpus") for path in (tmp_path / "corpus").rglob("*")
     }

@@ -11,12 +11,10 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from ser.base.archive import unpack
-from ser.base.download import download
+from ser.base.archive import fetch_archive
 from ser.base.errors import SerError, run_main
 from ser.base.words import some
 from ser.data import corpus
@@ -49,22 +47,9 @@ def fetch(folder: Path, subsets: Sequence[str], url: str) -> None:
     print(f"{folder} does not exist: fetching {' and '.join(subsets)} of LibriSpeech (CC BY 4.0) into {partial}")
     for subset in subsets:
         md5, number = SUBSETS[subset]
-        whole = partial / "tree" / subset
-        if whole.is_dir():
-            continue
-        try:
-            archive = download(f"{url}/{subset}.tar.gz", partial / f"{subset}.tar.gz", md5=md5)
-        except SerError as error:
-            raise SerError(f"{error}; or give the unpacked corpus with --corpus-dir") from None
-        unpacking = partial / f"{subset}.unpacking"
-        shutil.rmtree(unpacking, ignore_errors=True)
-        unpack(archive, unpacking, number)
-        whole.parent.mkdir(exist_ok=True)
-        (unpacking / "LibriSpeech" / subset).rename(whole)
-        shutil.rmtree(unpacking)
-        archive.unlink()
-    (partial / "tree").rename(folder)
-    shutil.rmtree(partial)
+        if not (partial / subset).is_dir():
+            fetch_archive(f"{url}/{subset}.tar.gz", partial / subset, f"LibriSpeech/{subset}", number, md5=md5)
+    partial.rename(folder)
 
 
 def find(folder: Path, subsets: Sequence[str]) -> list[SpeakerRecording]:
@@ -135,7 +120,7 @@ def main() -> None:
     print(f"trials: {len(trials)}, {sum(target for target, _, _ in trials)} of one speaker, drawn with seed "
           f"{args.trial_seed}")
     train, dev = speakers.hold_out(train, args.dev_speakers)
-    speakers.write_sets(args.data_dir, {"train": train, "dev": dev, "test": test}, trials, seconds)
+    corpus.write_sets(args.data_dir, {"train": train, "dev": dev, "test": test}, seconds, trials)
 
 
 if __name__ == "__main__":

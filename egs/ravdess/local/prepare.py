@@ -10,14 +10,11 @@ from __future__ import annotations
 import argparse
 import itertools
 import re
-import shutil
-import zipfile
 from collections import Counter
 from pathlib import Path
 
-from ser.base.download import download
+from ser.base.archive import fetch_archive
 from ser.base.errors import SerError, run_main
-from ser.base.progress import progress
 from ser.base.words import some
 from ser.data import corpus
 from ser.data.corpus import EmotionRecording
@@ -47,26 +44,8 @@ def official_files() -> list[str]:
 
 def fetch(folder: Path, url: str = URL, size: int = SIZE, md5: str = MD5) -> None:
     """Make `folder` from the public archive; it appears when it is complete. A killed run's download is continued."""
-    partial = folder.with_name(folder.name + ".partial")
-    archive = partial / "Audio_Speech_Actors_01-24.zip"
-    print(f"{folder} does not exist: fetching RAVDESS speech (CC BY-NC-SA 4.0) into {partial}")
-    try:
-        download(url, archive, size=size, md5=md5)
-    except SerError as error:
-        raise SerError(f"{error}; or give the unpacked corpus with --corpus-dir") from None
-    tree = partial / "tree"
-    shutil.rmtree(tree, ignore_errors=True)
-    try:
-        with zipfile.ZipFile(archive) as file:
-            members = file.namelist()
-            for member in progress(members, len(members), "unpacking", unit="file"):
-                file.extract(member, tree)
-    except zipfile.BadZipFile as error:
-        raise SerError(f"{archive}: not a usable archive ({error}); remove it and run again") from None
-    if missing := [name for name in official_files() if not (tree / name).is_file()]:
-        raise SerError(f"{archive}: lacks {len(missing)} of the 1440 recordings: {some(missing)}")
-    tree.rename(folder)
-    shutil.rmtree(partial)
+    print(f"{folder} does not exist: fetching RAVDESS speech (CC BY-NC-SA 4.0)")
+    fetch_archive(url, folder, ".", len(official_files()), size=size, md5=md5)
 
 
 def find(folder: Path, calm: str, allow_partial: bool) -> list[EmotionRecording]:

@@ -24,7 +24,8 @@ from ser.base.progress import progress
 from ser.base.words import some
 from ser.data import corpus
 from ser.data import speaker_corpus as speakers
-from ser.data.speaker_corpus import SpeakerRecording, Trial
+from ser.data.corpus import Trial
+from ser.data.speaker_corpus import SpeakerRecording
 
 SPEAKER = re.compile(r"id\d{5}")
 TEST_PART = re.compile(r"(^|_)test(_|$)")  # vox1/test/wav, vox1_test_wav
@@ -241,7 +242,7 @@ def prepare(args: argparse.Namespace) -> None:
         raise SerError(f"{folder}: every speaker is one of the trials or of a test part, so nobody is left to train "
                        "on; add VoxCeleb2 or the dev part of VoxCeleb1")
     train, dev = speakers.hold_out([*train, *calls], args.dev_speakers)
-    speakers.write_sets(args.data_dir, {"train": train, "dev": dev, "test": test}, trials)
+    corpus.write_sets(args.data_dir, {"train": train, "dev": dev, "test": test}, trials=trials)
 
 
 if __name__ == "__main__":

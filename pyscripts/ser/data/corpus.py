@@ -1,29 +1,33 @@
-"""Functions that the preparation programs of the emotion recipes share, from a corpus's own tree to data directories.
+"""Functions that the preparation programs of all recipes share, from a corpus's own tree to data directories.
 
-A preparation program finds the recordings and their labels as `EmotionRecording`s, checks the counts, and hands them
-to `write_sets`.
+A preparation program finds the recordings and their labels as `EmotionRecording`s (or `SpeakerRecording`s, see
+`ser.data.speaker_corpus`), checks the counts, and hands them to `write_sets`.
 """
 
 from __future__ import annotations
 
 import argparse
 import filecmp
+import hashlib
 import os
 import re
 import shutil
 import sys
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 from typing import Protocol
 
 import soundfile
 
 from ser.base.errors import SerError
-from ser.base.files import Marker, file_identity, fingerprint, is_lfs_pointer
+from ser.base.files import Marker, file_identity, fingerprint, is_lfs_pointer, write_text
 from ser.base.kaldi_tables import read_table, write_table
 from ser.base.progress import progress
 from ser.base.words import some
@@ -42,14 +46,33 @@ class EmotionRecording:
     emotion: str
     path: Path
 
+    @property
+    def rxfile(self) -> str:
+        """The entry of the recording in wav.scp."""
+        return os.path.abspath(self.path)
 
-class HasFile(Protocol):
-    """A recording with an utterance id and an audio file, whatever its labels are."""
+    @property
+    def file(self) -> tuple[str, int, int]:
+        """Path, size in bytes and modification time in ns of the audio file."""
+        return file_identity(self.path)
+
+
+class Recording(Protocol):
+    """A labelled recording: an `EmotionRecording` or a `SpeakerRecording`."""
 
     @property
     def utterance(self) -> str: ...
     @property
+    def speaker(self) -> str: ...
+    @property
     def path(self) -> str | Path: ...
+    @property
+    def rxfile(self) -> str: ...
+    @property
+    def file(self) -> tuple[str, int, int]: ...
+
+
+Trial = tuple[bool, str, str]  # same speaker or not, and the two utterances
 
 
 class Parser(argparse.ArgumentParser):
@@ -210,7 +233,7 @@ def split_by_speaker(
             for name, speakers in lists.items()}
 
 
-def measure(recordings: Sequence[HasFile], jobs: int, allow_partial: bool) -> dict[str, float]:
+def measure(recordings: Sequence[Recording], jobs: int, allow_partial: bool) -> dict[str, float]:
     """Read the duration in seconds of each recording, by utterance id, from the file headers.
 
     Raises:
@@ -256,49 +279,69 @@ def _look(path: str | Path) -> tuple[float, int, int] | str:
     return (info.frames / info.samplerate, info.samplerate, info.channels) if info.frames else "no samples"
 
 
-def write_sets(data_dir: Path, sets: Mapping[str, Sequence[EmotionRecording]], seconds: Mapping[str, float]) -> None:
-    """Write each set of recordings as the data directory `data_dir/<name>`, leaving out those without a duration.
+def write_sets(
+    data_dir: Path, sets: Mapping[str, Sequence[Recording]], seconds: Mapping[str, float] | None = None,
+    trials: Sequence[Trial] = (),
+) -> None:
+    """Write each set of recordings as the data directory `data_dir/<name>`, and `trials` to `data_dir/test/trials`.
 
     A directory that was made from the same lists is kept, with the features in it, also if later steps took unusable
     utterances out of it. Any other is replaced as a whole, since features made from other lists would not fit. A
     directory that lost utterances is replaced too once any recording changes, because the user may have mended it.
+
+    Args:
+        seconds: durations, for `utt2dur`; recordings without one are left out. None: no durations are known.
 
     Raises:
         SerError: a set is empty, an utterance id occurs twice, or something else is where a directory should go.
     """
     unchanged = 0
     for name, recordings in sets.items():
-        usable = [recording for recording in recordings if recording.utterance in seconds]
+        usable = sorted((recording for recording in recordings if seconds is None or recording.utterance in seconds),
+                        key=attrgetter("utterance"))
         if not usable:
             raise SerError(f"{data_dir / name}: no recording is left for this set; see the counts above")
-        audio = [file_identity(recording.path) for recording in usable]
-        if replace_dir(data_dir / name, lambda folder, usable=usable: _write_tables(folder, usable, seconds), audio):
-            print(_describe(data_dir / name, usable))
+        if twice := [one.utterance for one, other in pairwise(usable) if one.utterance == other.utterance]:
+            raise SerError(f"utterances {some(twice)} occur twice; remove one of the copies from the corpus")
+        folder, of_test = data_dir / name, trials if name == "test" else ()
+        if _replace_dir(folder, partial(_write_tables, usable, seconds, of_test), _identity(usable)):
+            classes = Counter(recording.emotion for recording in usable if isinstance(recording, EmotionRecording))
+            print(f"{folder}: {len(usable)} utterances of {len({r.speaker for r in usable})} speakers"
+                  + ": " * bool(classes) + ", ".join(f"{emotion} {classes[emotion]}" for emotion in sorted(classes)))
         else:
             unchanged += 1
     if unchanged:
         print(f"{data_dir}: {unchanged} of {len(sets)} data directories are up to date")
 
 
-def _write_tables(folder: Path, recordings: Sequence[EmotionRecording], seconds: Mapping[str, float]) -> None:
-    by_utterance = {recording.utterance: recording for recording in recordings}
-    if len(by_utterance) < len(recordings):
-        twice = [utterance for utterance, count in Counter(r.utterance for r in recordings).items() if count > 1]
-        raise SerError(f"utterances {some(sorted(twice))} occur twice; remove one of the copies from the corpus")
-    ordered = [by_utterance[utterance] for utterance in sorted(by_utterance, key=str.encode)]
-    utt2spk = {recording.utterance: recording.speaker for recording in ordered}
-    write_table(folder / "wav.scp", {r.utterance: os.path.abspath(r.path) for r in ordered})
+def _write_tables(recordings: Sequence[Recording], seconds: Mapping[str, float] | None, trials: Sequence[Trial],
+                  folder: Path) -> None:
+    utt2spk = {recording.utterance: recording.speaker for recording in recordings}
+    write_table(folder / "wav.scp", {recording.utterance: recording.rxfile for recording in recordings})
     write_table(folder / "utt2spk", utt2spk)
-    write_table(folder / "utt2emo", {r.utterance: r.emotion for r in ordered})
-    write_table(folder / "utt2dur", {r.utterance: f"{seconds[r.utterance]:.6g}" for r in ordered})
     write_table(folder / "spk2utt", datadir.spk2utt(utt2spk))
+    emotions = {r.utterance: r.emotion for r in recordings if isinstance(r, EmotionRecording)}
+    if emotions:
+        write_table(folder / "utt2emo", emotions)
+    if seconds is not None:
+        write_table(folder / "utt2dur", {utterance: f"{seconds[utterance]:.6g}" for utterance in utt2spk})
+    if trials:
+        write_text(folder / "trials", "".join(f"{target:d} {one} {other}\n" for target, one, other in trials))
 
 
-def replace_dir(folder: Path, write: Callable[[Path], None], audio: object) -> bool:
+def _identity(recordings: Iterable[Recording]) -> str:
+    """Return a hash that changes when one of the files does; a list would take more memory than the recordings."""
+    digest = hashlib.sha256()
+    for path, size, modified in (recording.file for recording in recordings):
+        digest.update(f"{path}\0{size} {modified}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _replace_dir(folder: Path, write: Callable[[Path], None], audio: str) -> bool:
     """Replace the data directory `folder`, as a whole, by what `write` writes into the folder that it is given.
 
     Args:
-        audio: identifies the recordings; its `repr` must change when one of them does.
+        audio: a hash of the recordings.
 
     Returns:
         False if `folder` was kept because it was made from the same lists and `audio`, see `write_sets`.
@@ -343,10 +386,3 @@ def _is_part(folder: Path, whole: Path) -> bool:
         )
     except SerError:
         return False
-
-
-def _describe(folder: Path, recordings: Sequence[EmotionRecording]) -> str:
-    emotions = Counter(recording.emotion for recording in recordings)
-    speakers = len({recording.speaker for recording in recordings})
-    classes = ", ".join(f"{emotion} {emotions[emotion]}" for emotion in sorted(emotions))
-    return f"{folder}: {len(recordings)} utterances of {speakers} speakers: {classes}"

@@ -1,8 +1,8 @@
-"""Functions that the preparation programs of the speaker recipes share, from recordings to data directories and trials.
+"""Functions that the preparation programs of the speaker recipes share, from recordings to three sets and trials.
 
 A program finds `SpeakerRecording`s, takes the speakers of the trials out of training (`without`), holds a part of the
-training speakers' recordings out (`hold_out`), and hands the three sets and the trials to `write_sets`. A corpus may
-have a million recordings, so nothing here opens one.
+training speakers' recordings out (`hold_out`), and hands the three sets and the trials to `ser.data.corpus.write_sets`.
+A corpus may have a million recordings, so nothing here opens one.
 """
 
 from __future__ import annotations
@@ -16,15 +16,11 @@ import shutil
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 
 from ser.base.errors import SerError
-from ser.base.files import write_text
-from ser.base.kaldi_tables import write_table
 from ser.base.words import some
-from ser.data import datadir
-from ser.data.corpus import replace_dir
+from ser.data.corpus import Trial
 
 MONO_16K = "ffmpeg -nostdin -v error -xerror -threads 1 -i {} -ac 1 -ar 16000 -c:a pcm_s16le -f wav - |"
 _MIN_SESSIONS, _MIN_SPEAKERS, _MIN_UTTERANCES = 3, 20, 3  # of `hold_out`
@@ -52,8 +48,10 @@ class SpeakerRecording:
         """The entry of the recording in wav.scp."""
         return self.command.replace("{}", shlex.quote(self.path)) if self.command else self.path
 
-
-Trial = tuple[bool, str, str]  # same speaker or not, and the two utterances
+    @property
+    def file(self) -> tuple[str, int, int]:
+        """Path, size in bytes and modification time in ns of the audio file."""
+        return self.path, self.size, self.modified
 
 
 def require_program(name: str, why: str, remedy: str) -> None:
@@ -201,53 +199,6 @@ def draw_trials(utt2spk: Mapping[str, str], number: int, seed: int) -> list[Tria
         if not any(trial[0] is target for trial in trials):
             raise SerError(f"the test set has no {what}, so no trials can be drawn; name more test data")
     return sorted(trials, key=lambda trial: (trial[1:], trial[0]))
-
-
-def write_sets(
-    data_dir: Path, sets: Mapping[str, Sequence[SpeakerRecording]], trials: Sequence[Trial],
-    seconds: Mapping[str, float] | None = None,
-) -> None:
-    """Write each set as the data directory `data_dir/<name>`, and `trials` to `data_dir/test/trials`.
-
-    Args:
-        seconds: durations of all utterances, for `utt2dur`; None leaves that table out.
-
-    A directory that was made from the same lists is kept, see `ser.data.corpus.write_sets`.
-
-    Raises:
-        SerError: a set is empty, or something else is where a directory should go.
-    """
-    unchanged = 0
-    for name, recordings in sets.items():
-        if not recordings:
-            raise SerError(f"{data_dir / name}: no recording is left for this set; see the counts above")
-        ordered = sorted(recordings, key=attrgetter("utterance"))
-
-        def write(folder: Path, ordered: list[SpeakerRecording] = ordered, is_test: bool = name == "test") -> None:
-            utt2spk = {recording.utterance: recording.speaker for recording in ordered}
-            write_table(folder / "wav.scp", {recording.utterance: recording.rxfile for recording in ordered})
-            write_table(folder / "utt2spk", utt2spk)
-            write_table(folder / "spk2utt", datadir.spk2utt(utt2spk))
-            if seconds is not None:
-                write_table(folder / "utt2dur", {utt: f"{seconds[utt]:.6g}" for utt in utt2spk})
-            if is_test:
-                write_text(folder / "trials", "".join(f"{target:d} {one} {other}\n" for target, one, other in trials))
-
-        if replace_dir(data_dir / name, write, _identity(ordered)):
-            speakers = len({recording.speaker for recording in ordered})
-            print(f"{data_dir / name}: {len(ordered)} utterances of {speakers} speakers")
-        else:
-            unchanged += 1
-    if unchanged:
-        print(f"{data_dir}: {unchanged} of {len(sets)} data directories are up to date")
-
-
-def _identity(recordings: Iterable[SpeakerRecording]) -> str:
-    """Return a hash that changes when one of the files does; a list would take more memory than the recordings."""
-    digest = hashlib.sha256()
-    for recording in recordings:
-        digest.update(f"{recording.path}\0{recording.size} {recording.modified}\n".encode(errors="surrogateescape"))
-    return digest.hexdigest()
 
 
 def file_recording(
