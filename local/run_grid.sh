@@ -74,7 +74,8 @@ for corpus in "${args[@]}"; do
   [ -f "$SER_ROOT/egs/$recipe/run.sh" ] || die "no recipe '$recipe'; there are: $(cd "$SER_ROOT/egs" && echo *)"
   [ -z "${words_of[$recipe]:-}" ] || die "$recipe is named twice"
   recipes+=("$recipe")
-  words=(--nj "${opt[nj]}" --ngpu "${opt[ngpu]}" --train-threads "${opt[train-threads]}" "${settings[@]}")
+  words=(--nj "${opt[nj]}" --ngpu "${opt[ngpu]}" --train-threads "${opt[train-threads]}" --cmn sliding
+    "${settings[@]}") # the tables are those of sliding means, whatever a recipe's default is
   [ "$folder" = "$recipe" ] || words+=(--corpus-dir "${folder#*=}")
   [ -z "${opt[musan-dir]}" ] || words+=(--musan-dir "${opt[musan-dir]}")
   words+=(${more[@]+"${more[@]}"} --scheme "${opt[scheme]}" --seeds "${opt[seeds]}"

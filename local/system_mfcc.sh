@@ -10,10 +10,14 @@
 set -euo pipefail
 # shellcheck source=local/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-parse_options "$@" << 'END'
+read_options() {
+  parse_options "$@" << 'END'
 # System mfcc
 --mfcc-config= FILE         front end (default: egs/NAME/conf/mfcc.conf if there, else conf/mfcc_8k.conf)
---cmn=sliding sliding|utterance|none  mean normalisation
+--cmn= sliding|utterance|speaker|none  what is subtracted: the mean of 3 s around, of the utterance, or of the voiced
+                            frames of all recordings of the speaker, test speakers too, without labels (default: what
+                            egs/NAME/conf/cmn.conf says if there, else conf/cmn.conf)
+--cmn-vars=false BOOL       with --cmn speaker divide by the deviations of those frames too
 --copy-vad=clean clean|own  frames kept of a noisy copy: those of the clean recording's VAD, or its own
 --compress=false BOOL       features take a quarter of the space, as Kaldi's compressed matrices
 --
@@ -23,6 +27,18 @@ parse_options "$@" << 'END'
 --nj=4 N+                   parallel jobs
 --cmd=run.py CMD            job runner
 END
+}
+read_options "$@"
+if [ -z "${opt[cmn]}" ]; then
+  cmn_conf=${opt[recipe-dir]}/conf/cmn.conf
+  [ -f "$cmn_conf" ] || cmn_conf=$SER_ROOT/conf/cmn.conf
+  mapfile -t of_conf < <(sed 's/#.*//; s/[[:space:]]*$//; /^$/d' "$cmn_conf")
+  read_options "${of_conf[@]}" "$@"
+  [ -n "${opt[cmn]}" ] || die "$cmn_conf: has no line --cmn=…"
+fi
+if [ "${opt[cmn-vars]}" = true ] && [ "${opt[cmn]}" != speaker ]; then
+  die "--cmn-vars true is for --cmn speaker, not for ${opt[cmn]}"
+fi
 verb=${args[0]:-}
 
 default=$SER_ROOT/conf/mfcc_8k.conf
@@ -40,6 +56,7 @@ if ! cmp -s "$config" "$default"; then
 fi
 [ "${opt[compress]}" = false ] || stored+=-compressed
 [ "${opt[cmn]}" = sliding ] || selected+=-${opt[cmn]}
+[ "${opt[cmn-vars]}" = false ] || selected+=-vars
 [ "${opt[copy-vad]}" = clean ] || selected+=-ownvad
 suffixed() { local words=${1#-}; echo "${words:+_$words}"; }
 raw=$(suffixed "$front_end$stored")
@@ -77,7 +94,7 @@ copy_lists() {
 
 # make_features <data>…: make <data><suffix> of each; one array of jobs does a step on all of them.
 make_features() {
-  local data made voiced jobs=(--nj "${opt[nj]}" --cmd "${opt[cmd]}") raws=() with_vad=() pairs=()
+  local data made voiced jobs=(--nj "${opt[nj]}" --cmd "${opt[cmd]}") raws=() with_vad=() voiceds=() pairs=()
   for data in "$@"; do
     made=$data$raw
     if [ -n "$raw" ] && [ ! -f "$made/utt2noise" ]; then copy_lists "$data" "$made"; fi
@@ -92,13 +109,16 @@ make_features() {
       copy_tables "$made" "$voiced" "${lists[@]}" utt2dur feats.scp utt2num_frames frame_shift conf/mfcc.conf
     fi
     if [ "$voiced" != "$made" ] || [ ! -f "$made/utt2noise" ]; then with_vad+=("$voiced"); fi
-    pairs+=("$voiced=$data$suffix")
+    voiceds+=("$voiced") pairs+=("$voiced=$data$suffix")
   done
   if [ ${#with_vad[@]} -gt 0 ]; then
     guarded compute_vad.sh "${jobs[@]}" --also "${with_vad[*]:1}" "${with_vad[0]}"
   fi
-  guarded prepare_feats.sh "${jobs[@]}" --compress "${opt[compress]}" --cmn "${opt[cmn]}" --also "${pairs[*]:1}" \
-    "${pairs[0]%%=*}" "${pairs[0]#*=}"
+  if [ "${opt[cmn]}" = speaker ]; then
+    guarded compute_cmvn_stats.sh --cmd "${opt[cmd]}" --also "${voiceds[*]:1}" "${voiceds[0]}"
+  fi
+  guarded prepare_feats.sh "${jobs[@]}" --compress "${opt[compress]}" --cmn "${opt[cmn]}" --cmn-vars "${opt[cmn-vars]}" \
+    --also "${pairs[*]:1}" "${pairs[0]%%=*}" "${pairs[0]#*=}"
 }
 
 case $verb in

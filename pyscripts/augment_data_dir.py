@@ -26,7 +26,7 @@ from ser.features.frontend import MfccOptions, read_conf
 from ser.features.noise import NoiseReader, draw_condition, draw_noise, mix, parse_snr, read_noise_list, read_utt2noise
 
 # Tables made from the audio are not copied, except for the VAD, which is right for the speech in the mix.
-OF_CLEAN_AUDIO = ("feats.scp", "utt2num_frames", "cmvn.scp", "utt2noise")
+OF_CLEAN_AUDIO = ("feats.scp", "utt2num_frames", "cmvn.scp", "utt2cmvn", "utt2num_cmvn", "utt2noise")
 
 
 def parse_snrs(text: str) -> list[float]:

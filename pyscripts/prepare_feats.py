@@ -20,56 +20,61 @@ from ser.base.kaldi_tables import read_table, write_table
 from ser.base.progress import progress
 from ser.data.arks import ArkWriter, read_arks
 from ser.data.datadir import spk2utt
+from ser.features.cmvn import apply_cmvn
 from ser.features.feature_step import FeatureStep, Summary, add_arguments, add_compress, run_verb, scp_inputs
 from ser.features.frontend import sliding_cmn, utterance_cmn
+from ser.features.voiced import read_voiced
 
-_CMN: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+_CMN: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # those that need nothing but the utterance's features
     "sliding": sliding_cmn,
     "utterance": utterance_cmn,
     "none": lambda features: features,
 }
+_BY_SPEAKER = "speaker"
 _UTTERANCE_TABLES = ("utt2spk", "utt2emo", "utt2uniq")  # what is carried over, where the data directory has it
+_NUM_CMVN = "utt2num_cmvn"  # likewise, where its statistics are used
 _OPTION_FILES = ("frame_shift", "conf/mfcc.conf")
 
 
 class PrepareFeats(FeatureStep):
     name, stem, scp, what = "prepare_feats", "feats", "feats.scp", "normalised voiced features"
 
-    def __init__(self, cmn: str, compress: bool = False) -> None:
-        self.options = self.cmn = cmn
-        self.compress = compress
+    def __init__(self, cmn: str, divide: bool = False, compress: bool = False) -> None:
+        self.cmn, self.divide, self.compress = cmn, divide, compress
+        self.options = (cmn, "vars") if divide else cmn
+        self.carried = (*_UTTERANCE_TABLES, _NUM_CMVN) if cmn == _BY_SPEAKER else _UTTERANCE_TABLES
 
     def inputs(self, data: Path) -> dict[str, object]:
         conf = [path.read_text() if path.exists() else None for path in (data / n for n in _OPTION_FILES)]
         tables = [scp_inputs(data / name) for name in ("feats.scp", "vad.scp")]
-        tables += [read_table(data / name) for name in _UTTERANCE_TABLES if (data / name).exists()]
+        if self.cmn == _BY_SPEAKER:
+            if not (data / "utt2cmvn").exists():
+                raise SerError(f"{data}/utt2cmvn: no such file; run steps/compute_cmvn_stats.sh {data} first")
+            tables.append(scp_inputs(data / "utt2cmvn"))
+        tables += [read_table(data / name) for name in self.carried if (data / name).exists()]
         return {utterance: (conf, *(table.get(utterance) for table in tables)) for utterance in tables[0]}
 
     def process(self, data: Path, writer: ArkWriter, summary: Summary) -> None:
         total = len(read_table(data / "feats.scp"))
-        pairs = itertools.zip_longest(
-            read_arks(data / "feats.scp"), read_arks(data / "vad.scp"), fillvalue=("nothing", np.zeros(0))
-        )
-        for (utterance, matrix), (other, voiced) in progress(pairs, total, "normalised"):
-            if utterance != other:
-                raise SerError(f"{data}: feats.scp has {utterance} where vad.scp has {other}; run steps/compute_vad.sh")
-            if len(voiced) != len(matrix):
-                raise SerError(
-                    f"{data}: {utterance} has {len(matrix)} frames in feats.scp and {len(voiced)} in vad.scp; "
-                    "run steps/compute_vad.sh again"
-                )
-            selected = _CMN[self.cmn](matrix)[voiced > 0]
-            if len(selected) == 0:
+        # The step has checked that all tables have the same utterances, in the same order.
+        stats = read_arks(data / "utt2cmvn") if self.cmn == _BY_SPEAKER else itertools.repeat(("", np.zeros(0)))
+        utterances = progress(read_voiced(data), total, "normalised")
+        for (utterance, matrix, voiced), (_, of_speaker) in zip(utterances, stats, strict=False):
+            if not voiced.any():
                 summary.drop(utterance, "has no voiced frame; remove it from the lists")
                 continue
+            if self.cmn == _BY_SPEAKER:
+                selected = apply_cmvn(matrix[voiced], of_speaker, self.divide)
+            else:
+                selected = _CMN[self.cmn](matrix)[voiced]
             writer.write(utterance, selected)
             summary.frames[utterance] = len(selected)
 
     def tables(self, data: Path, target: Path, summary: Summary) -> list[Path]:
         written = []
-        for name in _UTTERANCE_TABLES:
+        for name in (*_UTTERANCE_TABLES, _NUM_CMVN):
             (target / name).unlink(missing_ok=True)
-            if (data / name).exists():
+            if name in self.carried and (data / name).exists():
                 table = read_table(data / name)
                 write_table(target / name, {utt: table[utt] for utt in summary.frames if utt in table})
                 written.append(target / name)
@@ -79,7 +84,7 @@ class PrepareFeats(FeatureStep):
             if (data / name).exists():
                 write_text(target / name, (data / name).read_text())
                 written.append(target / name)
-        write_text(target / "conf" / "cmn.conf", f"--cmn={self.cmn}\n")
+        write_text(target / "conf" / "cmn.conf", f"--cmn={self.cmn}\n" + "--cmn-vars=true\n" * self.divide)
         written.append(target / "conf" / "cmn.conf")
         write_table(target / "utt2num_frames", summary.frames)
         return [target / "utt2num_frames", *written]
@@ -88,12 +93,17 @@ class PrepareFeats(FeatureStep):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
-    parser.add_argument("--cmn", choices=tuple(_CMN), default="sliding", help="mean normalisation (default: sliding)")
+    parser.add_argument("--cmn", choices=(*_CMN, _BY_SPEAKER), default="sliding",
+                        help="mean normalisation (default: sliding)")
+    parser.add_argument("--cmn-vars", choices=("true", "false"), default="false",
+                        help="divide by the deviations, too (with --cmn speaker)")
     add_compress(parser)
     args = parser.parse_args()
     if args.target is None or args.target.resolve() == args.data.resolve():
         raise SerError(f"{args.data}: the prepared features need a directory of their own")
-    run_verb(PrepareFeats(args.cmn, args.compress == "true"), args)
+    if args.cmn_vars == "true" and args.cmn != _BY_SPEAKER:
+        raise SerError(f"--cmn-vars true is for --cmn {_BY_SPEAKER}, whose statistics have deviations; leave it out")
+    run_verb(PrepareFeats(args.cmn, args.cmn_vars == "true", args.compress == "true"), args)
 
 
 if __name__ == "__main__":

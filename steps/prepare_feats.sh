@@ -4,10 +4,12 @@
 # Usage: steps/prepare_feats.sh [options] <data> <out-data> [<log> [<ark-dir>]]
 #  e.g.: steps/prepare_feats.sh --nj 4 --cmd "$train_cmd" data/train data/train_feats
 #
-# Reads feats.scp and vad.scp of <data>. Writes feats.scp, utt2num_frames, utt2spk, spk2utt, utt2emo, utt2uniq,
-# frame_shift and conf/mfcc.conf in <out-data>, for the utterances that have voiced frames; arks go to <ark-dir>
-# (<out-data>/data), logs to <log> (<out-data>/log). The others are named in the log and listed in
-# <log>/prepare_feats_<name>.dropped; above a share of --max-drop that is an error. What is up to date is not made again.
+# Reads feats.scp and vad.scp of <data>, and with --cmn speaker what steps/compute_cmvn_stats.sh makes. Writes feats.scp,
+# utt2num_frames, utt2spk, spk2utt, utt2emo, utt2uniq, frame_shift, conf/mfcc.conf and conf/cmn.conf in <out-data>, for
+# the utterances that have voiced frames, and with --cmn speaker utt2num_cmvn, the number of recordings behind each one's
+# statistics; arks go to <ark-dir> (<out-data>/data), logs to <log> (<out-data>/log). The other utterances are named in
+# the log and listed in <log>/prepare_feats_<name>.dropped; above a share of --max-drop that is an error. What is up to
+# date is not made again.
 set -euo pipefail
 
 . "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
@@ -18,8 +20,10 @@ set -euo pipefail
 parse_options "$@" << 'END'
 --nj=4 N+                number of jobs
 --cmd=run.py RUNNER      what runs them: run.py, slurm.py … with its options
---cmn=sliding sliding|utterance|none  what to subtract
-                         (the mean of 300 frames around, as Kaldi's x-vector recipe does, or of the utterance)
+--cmn=sliding sliding|utterance|speaker|none  what to subtract
+                         (the mean of 300 frames around, as Kaldi's x-vector recipe does, of the utterance, or of the
+                         voiced frames of all of the speaker's recordings, as Kaldi's apply-cmvn --utt2spk does)
+--cmn-vars=false BOOL    with --cmn speaker divide by the deviations too, as apply-cmvn --norm-vars=true does
 --compress=false BOOL    arks of Kaldi's compressed matrices, a quarter of the size
                          (256 levels for each coefficient between its extremes in the utterance)
 --also= DIRS             more of them to do in the same jobs: <data>=<out-data>, blank-separated
@@ -31,5 +35,5 @@ out=${args[1]}
 
 also_words "${opt[also]}"
 run_feature_jobs "${opt[nj]}" "${opt[cmd]}" "${opt[max-drop]}" prepare_feats \
-  "${args[0]}" "$out" "${args[2]:-$out/log}" "${args[3]:-$out/data}" --cmn "${opt[cmn]}" --compress "${opt[compress]}" \
-  ${also_words[@]+"${also_words[@]}"}
+  "${args[0]}" "$out" "${args[2]:-$out/log}" "${args[3]:-$out/data}" --cmn "${opt[cmn]}" \
+  --cmn-vars "${opt[cmn-vars]}" --compress "${opt[compress]}" ${also_words[@]+"${also_words[@]}"}

@@ -216,7 +216,7 @@ def test_missing_files_and_wrong_calls(data, shell, tmp_path):
         (f"steps/compute_vad.sh {data}", "feats.scp: no such file"),
         (f"steps/prepare_feats.sh {data} {tmp_path}/out", "feats.scp: no such file"),
         (f"steps/prepare_feats.sh {data} {data}", "directory of their own"),
-        (f"steps/prepare_feats.sh --cmn some {data} {tmp_path}/out", "--cmn is one of sliding, utterance, none"),
+        (f"steps/prepare_feats.sh --cmn some {data} {tmp_path}/out", "--cmn is one of sliding, utterance, speaker"),
         (f"steps/make_mfcc.sh --mfcc-config {tmp_path}/no.conf {data}", "no.conf: no such file"),
         (f"steps/make_mfcc.sh --nj 0 {data}", "--nj takes a whole number from 1, not '0'"),
         (f"steps/make_mfcc.sh --jobs 3 {data}", "unknown option --jobs"),

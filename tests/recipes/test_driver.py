@@ -69,6 +69,9 @@ def test_the_users_options_beat_the_recipes_facts(tmp_path: Path) -> None:
          ["train_mfcc-my-own_voiced"]),
         (["--cmn", "utterance", "--copy-vad", "own"], "mfcc-utterance-ownvad-resnet_clean_none_random",
          ["train_utterance-ownvad_voiced"]),
+        (["--cmn", "speaker"], "mfcc-speaker-resnet_clean_none_random", ["train_speaker_voiced"]),
+        (["--cmn", "speaker", "--cmn-vars", "true", "--network", "tdnn"], "mfcc-speaker-vars-tdnn_clean_none_random",
+         ["train_speaker-vars_voiced"]),
         (["--mfcc-config", "conf/mfcc_16k.conf", "--cmn", "none", "--compress", "true"],
          "mfcc16k-compressed-none-resnet_clean_none_random", ["train_mfcc16k-compressed-none_voiced"]),
     ],
@@ -81,6 +84,15 @@ def test_features_and_copies_have_their_names(
     (run,) = plan(tmp_path, "--scheme", "none", *options)
     assert run["out"] == f"exp/{condition}/seed0"
     assert run["train"] == [f"data/{name}" for name in train]
+
+
+def test_a_recipes_own_normalisation_is_the_default_that_the_command_line_replaces(tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "cmn.conf").write_text("# whole line\n--cmn=speaker  # and its end\n--cmn-vars=true\n")
+    program = ROOT / "local" / "system_mfcc.sh"
+    assert call("--recipe-dir", str(tmp_path), "name", script=program) == "mfcc-speaker-vars\n"
+    assert call("--cmn", "sliding", "--recipe-dir", str(tmp_path), "name", script=program) == "mfcc\n"
+    assert call("--cmn", "speaker", "--recipe-dir", str(tmp_path), "name", script=program) == "mfcc-speaker\n"
 
 
 @pytest.mark.parametrize(
@@ -162,7 +174,8 @@ def test_paths_are_the_callers(tmp_path: Path) -> None:
         (["--ngpu", "1", "--num-processes", "2"], "each GPU has its process"),
         (["--system", "fbank"], "--system is one of mfcc"),
         (["--network", "lstm"], "--network of mfcc is one of resnet"),
-        (["--cmn", "global"], "--cmn is one of sliding, utterance, none"),
+        (["--cmn", "sliding", "--cmn-vars", "true"], "--cmn-vars true is for --cmn speaker, not for sliding"),
+        (["--cmn", "global"], "--cmn is one of sliding, utterance, speaker, none"),
         (["--mfcc-config", "/nowhere"], "--mfcc-config /nowhere: no such file"),
         (["--train-data", "noise"], "clean or clean+noise"),
         (["--train-data", "clean+noise-wind"], "--noise-kinds are noise and music, not 'wind'"),

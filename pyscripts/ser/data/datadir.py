@@ -23,7 +23,7 @@ from ser.base.words import some
 
 UTTERANCE_TABLES = (
     "utt2spk", "utt2emo", "utt2dur", "utt2num_frames", "utt2noise", "feats.scp", "vad.scp", "segments",
-    "text", "utt2lang", "utt2uniq", "utt2warp",
+    "text", "utt2lang", "utt2uniq", "utt2warp", "utt2cmvn", "utt2num_cmvn",
 )
 SPEAKER_TABLES = ("spk2utt", "spk2gender", "spk2warp", "cmvn.scp")
 RECORDING_TABLES = ("wav.scp", "reco2dur", "reco2file_and_channel")  # keyed by utterance where there is no `segments`
@@ -36,6 +36,8 @@ MAKERS = {  # what makes a table that is missing
     "feats.scp": "run steps/make_mfcc.sh (stage 1)",
     "utt2num_frames": "run steps/make_mfcc.sh (stage 1)",
     "vad.scp": "run steps/compute_vad.sh (stage 1)",
+    "cmvn.scp": "run steps/compute_cmvn_stats.sh (stage 1)",
+    "utt2cmvn": "run steps/compute_cmvn_stats.sh (stage 1)",
     "utt2noise": "run steps/augment_data_dir.sh (stage 2)",
 }
 
@@ -254,6 +256,7 @@ FORMATS: dict[str, tuple[Callable[[str], bool], str]] = {
     "utt2dur": (_positive, "an utterance and its seconds, over 0"),
     "reco2dur": (_positive, "a recording and its seconds, over 0"),
     "utt2num_frames": (lambda value: value.isdecimal() and int(value) > 0, "an utterance and its frames, 1 or more"),
+    "utt2num_cmvn": (str.isdecimal, "an utterance and the recordings that its statistics are of"),
     "segments": (_is_segment, "<utterance> <recording> <start> <end> with 0 <= start < end in s, or end -1"),
     "utt2noise": (_is_noise, "<utterance> <SNR in dB> <first sample> <noise file>"),
     "utt2uniq": (_is_word, "an utterance and the one it is a copy of"),

@@ -33,6 +33,7 @@ from ser.data.arks import ArkWriter, ark_identities, ark_of
 
 _NAMED_DROPS = 5
 _FEATURE_TABLES = ("feats.scp", "vad.scp", "utt2num_frames", "utt2dur")
+_STATISTICS_TABLES = ("cmvn.scp", "utt2cmvn", "utt2num_cmvn")  # made of both features and VAD
 
 
 @dataclass
@@ -250,8 +251,9 @@ class _Place:
 
 
 def _withdraw(step: FeatureStep, target: Path) -> None:
-    """Remove the step's table, and feature tables of another list of utterances, so that nothing looks finished."""
-    (target / step.scp).unlink(missing_ok=True)
+    """Remove the step's table, statistics, and feature tables of other utterances, so that nothing looks finished."""
+    for name in (step.scp, *_STATISTICS_TABLES):
+        (target / name).unlink(missing_ok=True)
     if (target / "utt2spk").exists():
         utterances = read_table(target / "utt2spk", sorted_keys=False).keys()
         for path in (target / name for name in _FEATURE_TABLES):
