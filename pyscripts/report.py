@@ -3,9 +3,9 @@
 
 Gathers the scores under <exp-dir>/<features>-<network>_<train data>_<scheme>_<init>[_<tag>]/[fold<k>/]seed<n>/ into
 cells of weighted F1 (mean of the folds of a seed, then mean and standard deviation over seeds), prints them, and writes
-Markdown, CSV and PNG files with intervals, tests against No CP and confusion matrices, and a paper's numbers beside
-ours where the corpus is one of the paper's. A cell that lacks runs is marked with a *. With --corpora, makes the
-paper's tables over several.
+Markdown, CSV and PNG files with intervals, tests against No CP and against the baseline, confusion matrices, and a
+paper's numbers beside ours where the corpus is one of the paper's. A cell that lacks runs is marked with a *. With
+--corpora, makes the paper's tables over several.
 
 examples:
   pyscripts/report.py --exp-dir egs/ravdess/exp --seeds "0 1 2" --folds "1 2 3 4 5 6"
@@ -23,7 +23,7 @@ from ser.base.errors import SerError, run_main
 from ser.scoring.collect import collect
 from ser.scoring.paper_tables import paper_tables, read_paper
 from ser.scoring.report import runs_line, write_corpus_report, write_overall_report
-from ser.scoring.result_tables import summary_tables
+from ser.scoring.result_tables import baseline_sentences, summary_tables
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 PAPERS = sorted(path.name.removesuffix("_tables.json") for path in CONF.glob("*_tables.json"))
@@ -84,6 +84,7 @@ def report_corpus(args: argparse.Namespace, paper: dict) -> None:
     print(f"{recipe}: {runs_line(results)}")
     for table in summary_tables(results):
         print(f"\n{table.text()}")
+    print_notes(baseline_sentences(results))
     print_notes(results.notes)
     print(f"\nReport: {written[0]} (and {len(written) - 1} CSV and PNG files beside it)")
 

@@ -95,11 +95,11 @@ def test_intervals_and_p_of_identical_speakers(exp):
     found = collect(exp, "corpus").significance("test")
     assert [condition.scheme for condition in found] == ["none", "n-cp"]  # the cell that lacks a run has none
     none, ncp = found.values()
-    assert none.speakers == 4 and none.f1 == pytest.approx(60) and none.p is None and none.difference is None
+    assert none.speakers == 4 and none.f1 == pytest.approx(60) and none.to_none is None and none.to_baseline is None
     assert none.f1_interval == pytest.approx((60, 60))
     assert ncp.f1_interval == pytest.approx((80, 80))
-    assert ncp.difference == pytest.approx(20) and ncp.difference_interval == pytest.approx((20, 20))
-    assert ncp.p == 2 / 2**4  # of 16 exchanges only none and all give a difference of 20
+    assert ncp.to_none.points == pytest.approx(20) and ncp.to_none.interval == pytest.approx((20, 20))
+    assert ncp.to_none.p == 2 / 2**4  # of 16 exchanges only none and all give a difference of 20
 
 
 def test_written_files(exp, monkeypatch, tmp_path):
@@ -241,9 +241,48 @@ def test_models_and_tags_stand_side_by_side(exp):
     results = collect(exp, "corpus")
     found = results.significance("test")
     assert not [note for note in results.notes if "BEWARE" in note]
-    assert found[Condition("mfcc-resnet", "clean", "n-cp", "random")].difference == pytest.approx(20)
-    assert found[Condition("mfcc-resnet", "clean", "n-cp", "random", "my_tag")].difference == pytest.approx(30)
-    assert found[Condition("mfcc16k-resnet", "reverb", "n-cp", "random")].difference is None  # no No CP of its own
+    assert found[Condition("mfcc-resnet", "clean", "n-cp", "random")].to_none.points == pytest.approx(20)
+    assert found[Condition("mfcc-resnet", "clean", "n-cp", "random", "my_tag")].to_none.points == pytest.approx(30)
+    assert found[Condition("mfcc16k-resnet", "reverb", "n-cp", "random")].to_none is None  # no No CP of its own
+
+
+def test_the_baseline_stands_beside_what_has_to_beat_it(exp, monkeypatch, capsys, tmp_path):
+    """Each of 4 speakers has 70 % right by the baseline, which has one seed whatever the others have."""
+    for test in ("test", "test_snr0", "test_snr10"):
+        write_run(exp, "functionals-svm_clean_none_random", "seed0", same(3), test)
+    results = collect(exp, "corpus")
+    found = results.significance("test")
+    none, ncp = (found[Condition("mfcc-resnet", "clean", scheme, "random")] for scheme in ("none", "n-cp"))
+    assert none.to_baseline.points == pytest.approx(-10) and ncp.to_baseline.points == pytest.approx(10)
+    assert ncp.to_baseline.interval == pytest.approx((10, 10)) and ncp.to_baseline.p == 2 / 2**4
+    assert found[Condition("functionals-svm", "clean", "none", "random")].to_baseline is None
+    assert not [note for note in results.notes if "functionals" in note]
+    run_report(monkeypatch, "--exp-dir", exp, "--out", tmp_path, "--seeds", "0 1 2")
+    out = capsys.readouterr().out
+    assert "functionals-svm  Clean          random         70.0" in out
+    assert (
+        "Clean test: mfcc-resnet_clean_none_random does not beat the baseline functionals-svm_clean_none_random: "
+        "weighted F1 60.0, difference -10.0 [-10.0, -10.0], p 0.125.\n" in out
+    )
+    text = (tmp_path / "report.md").read_text()
+    assert "**Against No CP and the baseline, 10 dB test**" in text and "+10.0 [+10.0, +10.0] | 0.125 |" in text
+    rows = list(csv.DictReader((tmp_path / "significance.csv").open()))
+    assert [row["difference_to_baseline"] for row in rows[:3]] == ["", "-10.0000", "10.0000"]
+
+
+def test_a_baseline_is_of_the_same_features_and_training_data(exp):
+    for name in ("functionals-svm_clean_none_random", "functionals-speaker-svm_clean_none_random",
+                 "functionals-svm_clean+noise_none_random", "functionals-svm_clean_none_random_machines-rbf-1"):
+        write_run(exp, name, "seed0", same(3))
+    results = collect(exp, "corpus")
+    for name, baseline in {
+        "mfcc-resnet_clean_n-cp_random": "functionals-svm_clean_none_random",
+        "mfcc-resnet_clean+noise_none_random_tag": "functionals-svm_clean+noise_none_random",
+        "mfcc-speaker-tdnn_clean_none_random": "functionals-speaker-svm_clean_none_random",
+        "encoder-wavlm-linear_clean_none_random": "functionals-svm_clean_none_random",
+    }.items():
+        assert results.baseline_of(Condition.parse(name)).name == baseline
+    assert results.baseline_of(Condition.parse("mfcc16k-resnet_clean_none_random")) is None
 
 
 def test_models_tested_on_other_utterances_are_pointed_out(exp):

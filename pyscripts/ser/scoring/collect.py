@@ -45,25 +45,26 @@ def collect(
     runs = _find_runs(exp_dir, notes)
     keys = {key for found in runs.values() for key in found}
     expected_folds = _expected(folds, {fold for fold, _ in keys if fold is not None})
-    expected_seeds = _expected(seeds, {seed for _, seed in keys})
+    expected_seeds = _expected(seeds, {
+        seed for condition, found in runs.items() if not condition.is_baseline for _, seed in found
+    } or {0})
     if folds is None and expected_folds and any(fold is None for fold, _ in keys):
         raise SerError(
             f"{exp_dir}: has runs with folds and runs without ({_describe(k for k in keys if k[0] is None)}); "
             "they do not make one table: move one kind away or name the folds with --folds"
         )
-    expected = tuple((fold, seed) for fold in expected_folds or (None,) for seed in expected_seeds)
-    surplus = keys - set(expected)
-    if surplus:
+    expected = {condition: condition.expected(expected_seeds, expected_folds) for condition in runs}
+    if surplus := {key for condition, found in runs.items() for key in found.keys() - set(expected[condition])}:
         notes.append(f"left out because they were not asked for: {_describe(surplus)}")
 
     tests = _tests({
         folder.name.removeprefix("score_")
-        for found in runs.values() for key, run_dir in found.items() if key in expected
+        for condition, found in runs.items() for key, run_dir in found.items() if key in expected[condition]
         for folder in run_dir.glob("score_*") if folder.is_dir()
     })
     wanted = [
         (condition, test, key, score_folder(run_dir, test))
-        for condition, found in runs.items() for key, run_dir in found.items() if key in expected
+        for condition, found in runs.items() for key, run_dir in found.items() if key in expected[condition]
         for test in tests if (score_folder(run_dir, test) / "score.json").exists()
     ]
     if not wanted:
@@ -80,7 +81,7 @@ def collect(
             score = read_score(folder)
             run = RunScore(folder, score.record, *_speaker_counts(score.predictions))
             identity = hash((score.predictions.utterances, score.predictions.speakers, score.predictions.reference))
-            first, expected_identity = tested.setdefault((test, key[0], condition.features), (folder, identity))
+            first, expected_identity = tested.setdefault((test, key[0], condition.reads), (folder, identity))
             if identity != expected_identity:
                 raise SerError(_difference(score.predictions, folder, first))
         except SerError as error:
@@ -96,10 +97,10 @@ def collect(
         raise SerError(f"{places}: have different classes; they belong in different experiment folders")
     notes += _differing_options(scores) + _differing_tests(tested) + _dropped(scores)
     conditions = tuple(sorted(runs, key=Condition.order))
-    cells = {place: Cell(found, expected) for place, found in scores.items()}
+    cells = {place: Cell(found, expected[place[0]]) for place, found in scores.items()}
     for condition in conditions:
         for test in tests:
-            missing = cells.get((condition, test), Cell({}, expected)).missing
+            missing = cells.get((condition, test), Cell({}, expected[condition])).missing
             if missing:
                 notes.append(f"* {condition.name} on {test} lacks {_describe(missing)}")
     return Results(
@@ -140,7 +141,7 @@ def _dropped(scores: Scores) -> list[str]:
     """Name the test sets of which the front end dropped utterances, over all folds."""
     found: dict[tuple[str, str], dict[int | None, tuple[int, int]]] = {}
     for (condition, test), runs in scores.items():
-        by_fold = found.setdefault((test, condition.features), {})
+        by_fold = found.setdefault((test, condition.reads), {})
         for (fold, _), run in runs.items():
             by_fold[fold] = max(by_fold.get(fold, (0, 0)), (run.record["dropped"], run.record["utterances"]))
     several = len({features for _, features in found}) > 1

@@ -41,10 +41,14 @@ _SIGNIFICANCE_COLUMNS: Columns = {
     "weighted_f1": lambda row: row.found.f1,
     "low": lambda row: row.found.f1_interval[0],
     "high": lambda row: row.found.f1_interval[1],
-    "difference_to_none": lambda row: row.found.difference,
-    "difference_low": lambda row: row.found.difference_interval and row.found.difference_interval[0],
-    "difference_high": lambda row: row.found.difference_interval and row.found.difference_interval[1],
-    "p": lambda row: None if row.found.p is None else f"{row.found.p:.6g}",
+    "difference_to_none": lambda row: row.found.to_none and row.found.to_none.points,
+    "difference_low": lambda row: row.found.to_none and row.found.to_none.interval[0],
+    "difference_high": lambda row: row.found.to_none and row.found.to_none.interval[1],
+    "p": lambda row: row.found.to_none and f"{row.found.to_none.p:.6g}",
+    "difference_to_baseline": lambda row: row.found.to_baseline and row.found.to_baseline.points,
+    "baseline_low": lambda row: row.found.to_baseline and row.found.to_baseline.interval[0],
+    "baseline_high": lambda row: row.found.to_baseline and row.found.to_baseline.interval[1],
+    "baseline_p": lambda row: row.found.to_baseline and f"{row.found.to_baseline.p:.6g}",
 }
 _RUN_COLUMNS: Columns = {
     "test": lambda row: row.test,

@@ -18,6 +18,7 @@ from ser.scoring.paper_tables import paper_marks, paper_tables
 from ser.scoring.result_tables import (
     Labels,
     ResultTable,
+    baseline_sentences,
     measure_tables,
     significance_table,
     summary_tables,
@@ -50,6 +51,7 @@ def write_corpus_report(
     parts = [f"# {results.recipe}: results", _introduction(results), "## Weighted F1"]
     parts += [table.markdown() for table in summary_tables(results)]
     parts += [
+        "\n".join(f"- {sentence}" for sentence in baseline_sentences(results)),
         _notes_markdown(results),
         "![Weighted F1](weighted_f1.png)", _CHART_LEGEND.format(marks=_MARKS_LEGEND if paper_corpus else ""),
         "## Intervals and tests", _significance_text(results),
@@ -144,6 +146,11 @@ def _significance_text(results: Results) -> str:
         "14 speakers). p is not corrected for making several comparisons. Neither covers the spread over seeds, which "
         "the ± of the tables above shows. Cells that lack runs have no interval."
     )
+    if any(condition.is_baseline for condition in results.conditions):
+        text += (
+            " The baseline is a support vector machine on functionals (means, percentiles and the like) of the same "
+            "features; it is trained on the same utterances, is the same for every seed, and so has no ±."
+        )
     speakers = [found.speakers for test in results.tests for found in results.significance(test).values()]
     if speakers and min(speakers) < _FEW_SPEAKERS:
         text += (

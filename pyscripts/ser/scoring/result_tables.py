@@ -9,7 +9,7 @@ from typing import Any
 
 from ser.augment.copypaste import SCHEMES
 from ser.scoring.metrics import MEASURES
-from ser.scoring.results import TRAIN_DATA, Condition, Results, test_title
+from ser.scoring.results import TRAIN_DATA, Condition, Difference, Results, test_title
 
 Figure = Callable[[dict[str, Any]], float]  # a figure of the content of score.json
 
@@ -114,22 +114,44 @@ def measure_tables(results: Results) -> list[ResultTable]:
 
 
 def significance_table(results: Results, test: str) -> ResultTable:
-    """Make the table of intervals and tests against No CP, with a row per condition."""
+    """Make the table of intervals and tests against No CP and the baseline, if there is one, a row per condition."""
+    baseline = any(condition.is_baseline for condition in results.conditions)
 
     def cells(condition: Condition) -> list[str]:
         found = results.significance(test).get(condition)
         if found is None:
-            return ["lacks runs", "—", "—"]
+            return ["lacks runs", *["—"] * (4 if baseline else 2)]
         low, high = found.f1_interval
-        f1 = f"{found.f1:.1f} [{low:.1f}, {high:.1f}]"
-        if found.p is None:
-            return [f1, "—", "—"]
-        low, high = found.difference_interval
-        p = f"{found.p:.3f}" if found.p >= 0.001 else f"{found.p:.1g}"
-        return [f1, f"{found.difference:+.1f} [{low:+.1f}, {high:+.1f}]", p]
+        differences = [found.to_none, found.to_baseline] if baseline else [found.to_none]
+        return [f"{found.f1:.1f} [{low:.1f}, {high:.1f}]", *(text for each in differences for text in _shown(each))]
 
-    header = ("Weighted F1 [95 %]", "Difference to No CP [95 %]", "p")
-    return _condition_table(f"Against No CP, {test_title(test)}", results, header, cells)
+    header = ["Weighted F1 [95 %]", "Difference to No CP [95 %]", "p"]
+    header += ["Difference to the baseline [95 %]", "p"] if baseline else []
+    title = "Against No CP and the baseline" if baseline else "Against No CP"
+    return _condition_table(f"{title}, {test_title(test)}", results, header, cells)
+
+
+def baseline_sentences(results: Results) -> list[str]:
+    """Say of each row, without CopyPaste if it has such runs, whether it beats the baseline on the first test set."""
+    test, sentences = results.tests[0], {}
+    for condition, found in results.significance(test).items():
+        if found.to_baseline and condition.of_scheme("none") not in sentences:
+            above, sure = found.to_baseline.points > 0, found.to_baseline.interval[0] > 0
+            verb = "beats" if sure else "is above, perhaps by chance," if above else "does not beat"
+            points, p = _shown(found.to_baseline)
+            sentences[condition.of_scheme("none")] = (
+                f"{test_title(test).capitalize()}: {condition.name} {verb} the baseline "
+                f"{results.baseline_of(condition).name}: weighted F1 {found.f1:.1f}, difference {points}, p {p}."
+            )
+    return list(sentences.values())
+
+
+def _shown(difference: Difference | None) -> tuple[str, str]:
+    """Return points with interval, and p, of a difference as tables have them."""
+    if difference is None:
+        return "—", "—"
+    (low, high), p = difference.interval, difference.p
+    return f"{difference.points:+.1f} [{low:+.1f}, {high:+.1f}]", f"{p:.3f}" if p >= 0.001 else f"{p:.1g}"
 
 
 def _condition_table(

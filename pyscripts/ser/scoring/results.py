@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from ser.scoring.metrics import weighted_f1
 from ser.scoring.significance import bootstrap_f1, interval, randomisation_p
 
 TRAIN_DATA = {"clean": "Clean", "clean+noise": "Clean+Noise"}  # titles; other training data go by their names
+
+BASELINE = "functionals"  # the system that a network has to beat
+_BASELINE_READS = "mfcc"  # the system whose features it reads
 
 RunKey = tuple[int | None, int]  # fold, seed
 
@@ -40,6 +43,20 @@ class Condition:
     @property
     def features(self) -> str:
         return self.model.rpartition("-")[0]
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether this is a baseline's, whose runs are the same for every seed, so that it has seed 0 alone."""
+        return self.features.startswith(BASELINE)
+
+    @property
+    def reads(self) -> str:
+        """The features that are read: a baseline's are those of the system mfcc with the same options."""
+        return _BASELINE_READS + self.features.removeprefix(BASELINE) if self.is_baseline else self.features
+
+    def expected(self, seeds: Iterable[int], folds: Iterable[int]) -> tuple[RunKey, ...]:
+        """Return the runs of a complete cell."""
+        return tuple((fold, seed) for fold in folds or (None,) for seed in ((0,) if self.is_baseline else seeds))
 
     def of_scheme(self, scheme: str) -> Condition:
         """Return the condition of another scheme in the same row."""
@@ -126,9 +143,14 @@ class Cell:
         """Counts (C, C) summed over all runs found."""
         return np.sum([score.counts.sum(axis=0) for score in self.scores.values()], axis=0)
 
+    @property
+    def speakers(self) -> list[str]:
+        """The speakers of all runs found, sorted."""
+        return sorted({speaker for score in self.scores.values() for speaker in score.speakers})
+
     def pooled(self) -> np.ndarray:
-        """Counts (seeds, S, C, C): the folds of a seed pooled, speakers sorted. For complete cells."""
-        speakers = sorted({speaker for score in self.scores.values() for speaker in score.speakers})
+        """Counts (seeds, S, C, C): the folds of a seed pooled, speakers as in `speakers`. For complete cells."""
+        speakers = self.speakers
         row = {speaker: number for number, speaker in enumerate(speakers)}
         seeds = sorted({seed for _, seed in self.scores})
         classes = next(iter(self.scores.values())).counts.shape[-1]
@@ -139,19 +161,27 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """How far a cell's weighted F1 is above another's on the same utterances, in points, and how sure that is."""
+
+    points: float
+    interval: tuple[float, float]
+    p: float
+
+
+@dataclass(frozen=True)
 class Significance:
     """How sure the weighted F1 of a complete cell is (see `ser.scoring.significance`), in per cent.
 
-    `f1` is of the folds pooled; the difference to No CP, its interval and p are None for No CP itself and where the
-    cell of No CP is not complete.
+    `f1` is of the folds pooled. The differences are None where there is nothing to compare with: for No CP itself, for
+    a baseline itself, and where the other cell is not complete.
     """
 
     speakers: int
     f1: float
     f1_interval: tuple[float, float]
-    difference: float | None = None
-    difference_interval: tuple[float, float] | None = None
-    p: float | None = None
+    to_none: Difference | None = None
+    to_baseline: Difference | None = None
 
 
 @dataclass(frozen=True)
@@ -180,41 +210,63 @@ class Results:
         return [scheme for scheme in SCHEMES if scheme in present]
 
     def cell(self, condition: Condition, test: str) -> Cell:
-        expected = tuple((fold, seed) for fold in self.folds or (None,) for seed in self.seeds)
-        return self.cells.get((condition, test), Cell({}, expected))
+        return self.cells.get((condition, test), Cell({}, condition.expected(self.seeds, self.folds)))
 
     def significance(self, test: str) -> dict[Condition, Significance]:
         """Return the intervals and tests of all complete cells of a test set; they are computed once."""
         if test not in self._significance:
-            found: dict[Condition, Significance] = {}
-            for row in self.rows:
-                found |= self._significance_of_row(row, test)
-            self._significance[test] = found
+            cells = {condition: self.cell(condition, test) for condition in self.conditions}
+            drawn = {condition: _Resampled.of(cell) for condition, cell in cells.items() if cell.complete}
+            self._significance[test] = {
+                condition: Significance(
+                    len(own.speakers), own.f1, interval(own.samples),
+                    own.difference(drawn.get(condition.of_scheme("none"))) if condition.scheme != "none" else None,
+                    own.difference(drawn.get(self.baseline_of(condition))),
+                )
+                for condition, own in drawn.items()
+            }
         return self._significance[test]
 
-    def _significance_of_row(self, row: Condition, test: str) -> dict[Condition, Significance]:
-        complete = [
-            condition for condition in map(row.of_scheme, SCHEMES) if self.cell(condition, test).complete
-        ]
-        if not complete:
-            return {}
-        counts = np.stack([self.cell(condition, test).pooled() for condition in complete])
-        # (resamples, conditions): means over seeds, of every condition on the same resampled speakers
-        samples = 100 * bootstrap_f1(counts).mean(axis=-1)
-        f1 = 100 * weighted_f1(counts.sum(axis=2)).mean(axis=-1)
-        found = {}
-        for column, condition in enumerate(complete):
-            against = {}
-            if condition.scheme != "none" and complete[0].scheme == "none":
-                against = {
-                    "difference": float(f1[column] - f1[0]),
-                    "difference_interval": interval(samples[:, column] - samples[:, 0]),
-                    "p": randomisation_p(counts[column], counts[0]),
-                }
-            found[condition] = Significance(
-                counts.shape[2], float(f1[column]), interval(samples[:, column]), **against
-            )
-        return found
+    def baseline_of(self, condition: Condition) -> Condition | None:
+        """Return the baseline that a condition has to beat, None if there is none, or it is one.
+
+        It was trained on the same data, and on the same features, or on those of the default options where the
+        condition reads something else than MFCC.
+        """
+        reads = condition.reads if condition.reads.startswith(_BASELINE_READS) else _BASELINE_READS
+        wanted = reads, condition.train_data, ""
+        found = (row for row in self.rows if row.is_baseline and (row.reads, row.train_data, row.tag) == wanted)
+        return None if condition.is_baseline else next(found, None)
+
+
+@dataclass(frozen=True)
+class _Resampled:
+    """A complete cell: its speakers, counts (seeds, S, C, C), weighted F1 in per cent, and that of bootstrap samples.
+
+    The samples, means over seeds, are of the same drawn speakers in every cell of as many speakers.
+    """
+
+    speakers: list[str]
+    counts: np.ndarray
+    f1: float
+    samples: np.ndarray
+
+    @classmethod
+    def of(cls, cell: Cell) -> _Resampled:
+        counts = cell.pooled()
+        f1 = 100 * weighted_f1(counts.sum(axis=1)).mean()
+        return cls(cell.speakers, counts, float(f1), 100 * bootstrap_f1(counts).mean(axis=-1))
+
+    def difference(self, other: _Resampled | None) -> Difference | None:
+        """Compare two cells; None where one is missing, or was tested on other utterances."""
+        if other is None or self.speakers != other.speakers:
+            return None
+        if (self.counts[0].sum(axis=-1) != other.counts[0].sum(axis=-1)).any():
+            return None
+        paired = np.broadcast_to(other.counts, self.counts.shape)  # a baseline has one seed, the same for all of these
+        return Difference(
+            self.f1 - other.f1, interval(self.samples - other.samples), randomisation_p(self.counts, paired)
+        )
 
 
 def test_title(test: str) -> str:
