@@ -40,6 +40,8 @@ read_options() {
 --config= FILE              training options over those of conf/train.yaml and egs/NAME/conf/train.yaml; the config.yaml
                             of a run makes that run again
 --tag= T                    ends the names of the runs' folders, beside runs of other training options
+--baseline=true BOOL        beside the networks of system mfcc on emotions, train and score what they have to beat: system
+                            functionals, on the same features and folds
 --plan= FILE                run nothing; write a JSON line of every run to FILE
 # Where
 --corpus-dir= DIR           the corpus
@@ -194,6 +196,11 @@ if [ "${opt[stage]}" -lt 5 ]; then
   options+=(${given[@]+"${given[@]/#/--given=}"})
   [ -z "${opt[tag]}" ] || options+=(--tag "${opt[tag]}")
   [ -z "$config" ] || options+=(--config "$config")
+  # Stage 4 alone scores the baseline where it has been trained. The config.yaml of a run means that run alone.
+  if [ "${opt[baseline]}${opt[system]}${opt[task]}${of_config:-}" = truemfccemotion ]; then
+    options+=(--baseline "$(system_program=$SER_ROOT/local/system_functionals.sh && system name)")
+    [ "${opt[stage]}" -le 3 ] || options+=(--trained-baseline)
+  fi
   [ -n "$plan" ] || mkdir -p "$exp/runs"
   runs=${plan:-$exp/runs/$$.tmp}
   splits=$(task splits)

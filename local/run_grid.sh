@@ -95,7 +95,9 @@ for recipe in "${recipes[@]}"; do
   plan=$grid/$recipe.jsonl
   for data in ${opt[train-data]}; do
     for init in "${inits[@]}"; do
-      run_recipe "$recipe" --train-data "$data" --init "$init" --plan "$plan.part"
+      once=() # the baseline has no initialisation
+      [ "$init" = random ] || once=(--baseline false)
+      run_recipe "$recipe" --train-data "$data" --init "$init" ${once[@]+"${once[@]}"} --plan "$plan.part"
       cat "$plan.part"
     done
   done > "$plan"

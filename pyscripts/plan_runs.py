@@ -26,8 +26,9 @@ from ser.augment.copypaste import SCHEMES
 from ser.base.errors import SerError, run_main
 from ser.base.files import write_text
 from ser.data.labels import EMOTION_TABLE
+from ser.scoring.results import BASELINE
 from ser.training.options import CHOICES, OF_RUNS, TrainOptions, checked, read_config, read_values
-from ser.training.runs import Run, refuse_other_options
+from ser.training.runs import FINISHED, Run, refuse_other_options
 from ser.training.systems import SYSTEMS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,6 +59,9 @@ def main() -> None:
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="(default: %(default)s)")
     parser.add_argument("--splits", default="-", metavar="FILE",
                         help="JSON lines with fold, train, dev, tests, test_list; -: standard input (default: -)")
+    parser.add_argument("--baseline", metavar="FEATURES",
+                        help="add the baseline's runs, on the same splits; they have the name of these features")
+    parser.add_argument("--trained-baseline", action="store_true", help="add those only that are trained")
     parser.add_argument("--exp-dir", default="exp", metavar="EXP", help="(default: %(default)s)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where the runs go")
     parser.add_argument("training", nargs="*", metavar="-- --OPTION VALUE", help="options of conf/train.yaml")
@@ -72,7 +76,13 @@ def main() -> None:
     elif not args.recipe or not args.out:
         parser.error("--recipe and --out are needed")
     else:
-        runs = list(plan(args))
+        splits = read_splits(args.splits)
+        runs = list(plan(args, splits))
+        if args.baseline:
+            own = {"system": BASELINE, "network": None, "features": args.baseline, "scheme": "none", "init": "random",
+                   "seeds": "0", "tag": "", "config": None, "training": []}
+            runs += [run for run in plan(argparse.Namespace(**vars(args) | own), splits)
+                     if not args.trained_baseline or (run.folder / FINISHED).exists()]
         for run in runs:
             refuse_other_options(run)
         write_text(args.out, "".join(f"{run.line()}\n" for run in runs))
@@ -95,11 +105,11 @@ def driver_options(path: Path) -> list[str]:
     return words + [str(word) for word in given] if isinstance(given, list) else words
 
 
-def plan(args: argparse.Namespace) -> Iterator[Run]:
+def plan(args: argparse.Namespace, splits: list[dict]) -> Iterator[Run]:
     """Yield the runs, scheme by scheme, in each fold by fold, in each seed by seed.
 
     Raises:
-        SerError: an option is wrong, or a split cannot be read.
+        SerError: an option is wrong.
     """
     schemes, seeds = words(args.scheme, "--scheme"), words(args.seeds, "--seeds")
     for scheme in schemes:
@@ -117,7 +127,6 @@ def plan(args: argparse.Namespace) -> Iterator[Run]:
         raise SerError(f"--tag {args.tag!r}: letters, digits, '.', '+', '-' and '_' only")
     init_name, init = named_init(args.init)
     options, tag = resolve(args, network)
-    splits = read_splits(args.splits)
     for scheme in schemes:
         condition = "_".join(filter(None, (f"{features}-{network}", args.train_data, scheme, init_name, tag)))
         for split in splits:

@@ -18,6 +18,7 @@ from ser.base.files import write_text
 from ser.base.progress import progress
 from ser.jobs.request import duration, last_lines
 from ser.jobs.status import STATES, PlannedRun, is_finished, planned_runs, seconds_left, status_of
+from ser.scoring.results import BASELINE
 from ser.training.runs import Run
 
 
@@ -51,8 +52,8 @@ def show_to_do(all_runs: Sequence[Run], left: Sequence[PlannedRun], waiting: boo
         detail = f", {status.detail}" if status.detail and status.state != "finished" else ""
         rows.append([str(number), name(planned.run), state + detail, f"about {duration(seconds)}" if seconds else ""])
         known += [seconds] if seconds is not None else []
-    if waiting:
-        rows += [["", name(run).replace("_random", "_xvector"), "waits for --init DIR", ""] for run in all_runs]
+    to_come = [run for run in all_runs if waiting and run.options.system != BASELINE]
+    rows += [["", name(run).replace("_random", "_xvector"), "waits for --init DIR", ""] for run in to_come]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for number, *cells in rows:
         texts = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths[1:], strict=True))
@@ -62,7 +63,7 @@ def show_to_do(all_runs: Sequence[Run], left: Sequence[PlannedRun], waiting: boo
         print(f"time left: {duration(sum(known))} of jobs{others}, by the epochs of these runs so far; to be divided "
               "by how many run at a time")
     if waiting:
-        print(f"{len(all_runs)} runs wait for a pre-trained model (--init DIR); the tables show their cells as missing")
+        print(f"{len(to_come)} runs wait for a pre-trained model (--init DIR); the tables show their cells as missing")
 
 
 def check(number: int, left: Sequence[PlannedRun]) -> None:

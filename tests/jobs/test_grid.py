@@ -32,8 +32,8 @@ class Grid:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.work = folder, folder / "work"
-        self.corpora = [f"cremad={folder}/cremad --allow-partial true",
-                        f"iemocap={folder}/iemocap --allow-partial true --folds '1'"]
+        self.corpora = [f"cremad={folder}/cremad --allow-partial true --baseline false",
+                        f"iemocap={folder}/iemocap --allow-partial true --baseline false --folds '1'"]
         self.config = folder / "tiny.yaml"
         self.config.write_text("epochs: 2\nbatch_size: 32\ncrop: 40\nprecise_bn: 1\nprecision: fp32\n")
 
@@ -106,6 +106,14 @@ def test_again_does_nothing(grid: Grid, undisturbed) -> None:
     printed = grid.run("--stage", "3", "--stop-stage", "3")
     assert "4 of 4 runs are finished" in printed and "epoch" not in printed
     assert grid.checkpoints() == before
+
+
+def test_each_training_data_has_one_baseline_that_waits_for_nothing(grid: Grid, undisturbed) -> None:
+    corpora = [f"cremad={grid.folder}/cremad --allow-partial true"]
+    options = ("--dry-run", "true", "--train-data", "clean clean+noise", "--work-dir", str(grid.folder / "other"))
+    assert grid.run(*options, corpora=corpora).count("functionals-svm_clean") == 2
+    started = grid.run(*options, "--init", f"{grid.work}/{RUNS[0]}", corpora=corpora)
+    assert started.count("functionals-svm_clean") == 2 and "0 of 10 runs are finished" in started
 
 
 def test_dry_run_judges_by_what_was_measured(grid: Grid, undisturbed) -> None:

@@ -24,7 +24,8 @@ def call(*words: str, ok: bool = True, script: Path = ROOT / "run.sh", cwd: Path
 
 def plan(folder: Path, *words: str, script: Path = ROOT / "run.sh", cwd: Path = ROOT) -> list[dict]:
     """The runs that the driver plans for these options."""
-    call("--work-dir", str(folder / "work"), "--plan", str(folder / "runs"), *words, script=script, cwd=cwd)
+    call("--work-dir", str(folder / "work"), "--plan", str(folder / "runs"), "--baseline", "false", *words,
+         script=script, cwd=cwd)
     return [json.loads(line) for line in (folder / "runs").read_text().splitlines()]
 
 
@@ -49,6 +50,33 @@ def test_the_users_options_beat_the_recipes_facts(tmp_path: Path) -> None:
     assert run["train"] == ["data/packed_clean_voiced"] and run["task"] == "speaker"
     assert [run["fold"] for run in plan(tmp_path, "--recipe=ravdess", "--scheme", "none", "--folds", "4 2")] == [4, 2]
     assert len(plan(tmp_path, "--recipe", "ravdess", "--scheme", "none")) == 6
+
+
+def test_the_baseline_is_planned_beside_the_networks(tmp_path: Path) -> None:
+    """On the same features and folds, without any option of theirs, and once whatever schemes and seeds there are."""
+    options = ("--recipe", "ravdess", "--folds", "1 2", "--scheme", "none n-cp", "--seeds", "1 2", "--cmn", "utterance",
+               "--train-data", "clean+noise", "--epochs", "3", "--tag", "mine", "--baseline", "true")
+    runs = plan(tmp_path, *options)
+    of_networks, of_baseline = runs[:-2], runs[-2:]
+    assert len(of_networks) == 8 and not [run for run in of_networks if "functionals" in run["out"]]
+    assert [run["out"] for run in of_baseline] == [
+        f"exp/functionals-utterance-svm_clean+noise_none_random/fold{fold}/seed0" for fold in (1, 2)]
+    for run, network in zip(of_baseline, of_networks[::2], strict=False):
+        assert all(run[part] == network[part] for part in ("fold", "train", "dev", "tests", "test_list", "given"))
+        assert run["options"] == {"system": "functionals", "network": "svm"}
+    # Stage 4 alone scores what there is to score.
+    assert plan(tmp_path, *options, "--stage", "4") == of_networks
+    trained = tmp_path / "work" / of_baseline[1]["out"]
+    trained.mkdir(parents=True)
+    (trained / ".train.done").touch()
+    assert plan(tmp_path, *options, "--stage", "4") == [*of_networks, of_baseline[1]]
+
+
+@pytest.mark.parametrize("words", [
+    ["--recipe", "librispeech", "--baseline", "true"], ["--system", "functionals", "--baseline", "true"],
+])
+def test_no_baseline_of_speakers_nor_of_itself(tmp_path: Path, words: list[str]) -> None:
+    assert len(plan(tmp_path, *words)) == 1
 
 
 @pytest.mark.parametrize(
@@ -133,7 +161,8 @@ def test_training_options_name_the_run_and_reach_it(tmp_path: Path) -> None:
 
 
 def test_options_may_come_out_of_a_pipe(tmp_path: Path) -> None:
-    line = f"{ROOT}/run.sh --work-dir {tmp_path}/work --plan {tmp_path}/runs --scheme none --config <(echo 'epochs: 3')"
+    line = (f"{ROOT}/run.sh --work-dir {tmp_path}/work --plan {tmp_path}/runs --scheme none --baseline false "
+            "--config <(echo 'epochs: 3')")
     subprocess.run(["bash", "-c", line], check=True)
     run = json.loads((tmp_path / "runs").read_text())
     assert run["options"]["epochs"] == 3 and run["out"] == "exp/mfcc-resnet_clean_none_random/seed0"

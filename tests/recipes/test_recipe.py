@@ -83,6 +83,8 @@ def test_everything_runs_and_prints_its_tables(whole) -> None:
             assert score["utterances"] == len((data_of(work) / "test" / "utt2spk").read_text().splitlines())
             lines = (folder / f"score_{test}" / "predictions.tsv").read_text().splitlines()
             assert len(lines) == score["utterances"] + 1
+    assert (exp_of(work) / "functionals-svm_clean_none_random/seed0/score_test_snr0/score.json").exists()
+    assert "the baseline functionals-svm_clean_none_random: weighted F1" in printed
     copies = (data_of(work) / "train_noisy" / "utt2noise").read_text().splitlines()
     assert {line.split()[0].split("-", 2)[2] for line in copies} == COPIES
     assert len(copies) == len(COPIES) * len((data_of(work) / "train" / "utt2spk").read_text().splitlines())

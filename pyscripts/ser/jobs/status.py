@@ -17,6 +17,7 @@ from typing import Any
 from ser.base.errors import SerError
 from ser.base.lock import is_held, read_holder
 from ser.jobs import slurm
+from ser.scoring.results import BASELINE
 from ser.training.history import read_history
 from ser.training.options import TrainOptions, read_config
 from ser.training.runs import CONFIG, FINISHED, Run, read_failure, read_runs, score_marker, training_marker
@@ -161,6 +162,8 @@ def seconds_left(run: Run, others: Iterable[Run]) -> float | None:
 
 def _epochs(run: Run, history: Sequence[Mapping[str, Any]]) -> int:
     """Return how many epochs a run is to have: more than its options say where the data are few (`min_updates`)."""
+    if run.options.system == BASELINE:
+        return len(run.options.listed_machines())
     return max(run.options.epochs, history[-1].get("epochs", 0))
 
 

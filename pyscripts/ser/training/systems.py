@@ -14,6 +14,7 @@ import numpy as np
 
 from ser.features.directories import features_digest, frame_counts, front_end, read_labels
 from ser.features.packed import pack
+from ser.scoring.results import BASELINE
 
 if TYPE_CHECKING:  # what needs torch is imported where it is used: names and checks are asked for by many
     from pathlib import Path
@@ -170,7 +171,7 @@ SYSTEMS: dict[str, System] = {
          "tdnn": Network("Kaldi's x-vector network (Snyder et al., ICASSP 2018)", _tdnn)},
         *_FEATURES,
     ),
-    "functionals": System(
+    BASELINE: System(
         "the same MFCC, for the baseline of every table",
         {"svm": Network("support vector machine on functionals of whole utterances", _functionals_svm,
                         _support_vectors, ("functionals", "machines", "class_weights", "select"))},
