@@ -55,7 +55,7 @@ read_options() {
 --train-threads= N+         CPU threads of a process of a training (default: 4, or its share of the cores)
 # Facts of a corpus, which its recipe states
 --task= T                   emotion or speaker
---emotions= EMOTIONS         classes
+--emotions= EMOTIONS         classes (default: those that occur)
 --all-folds= FOLDS           its folds, if it has any
 --*
 END
@@ -84,13 +84,13 @@ if [ -n "${opt[task]}" ]; then
 fi
 
 # The config.yaml of an earlier run stands for the options that made the run; the user's words beat it.
-config=${opt[config]} work_dir=$(absolute "${opt[work-dir]:-$SER_ROOT/egs/${opt[recipe]}}")
+config=${opt[config]} of_config=() work_dir=$(absolute "${opt[work-dir]:-$SER_ROOT/egs/${opt[recipe]}}")
 if [ -n "$config" ] && { [ "$facts" -gt 0 ] || [ -f "$config" ]; }; then
   config=$(config_file "$config" "$work_dir/exp/runs")
-  of_config=$("$SER_ROOT/pyscripts/plan_runs.py" --driver-options "$config")
-  if [ -n "$of_config" ]; then
-    of_recipe=$(sed -n '/^--recipe$/{n;p}' <<< "$of_config")
-    mapfile -t of_config <<< "$of_config"
+  words=$("$SER_ROOT/pyscripts/plan_runs.py" --driver-options "$config")
+  if [ -n "$words" ]; then
+    of_recipe=$(sed -n '/^--recipe$/{n;p}' <<< "$words")
+    mapfile -t of_config <<< "$words"
     read_options "${@:1:facts}" "${of_config[@]}" "${@:facts+1}"
     work_dir=$(absolute "${opt[work-dir]:-$SER_ROOT/egs/${opt[recipe]}}")
   fi
@@ -106,7 +106,7 @@ fi
 if [ "$facts" -eq 0 ]; then
   # Called directly: the recipe adds its facts and calls back.
   [ "${SER_RECIPE:-}" != "$recipe" ] || die "egs/$recipe/run.sh does not state its --task"
-  SER_RECIPE=$recipe exec "$recipe_dir/run.sh" "$@"
+  SER_RECIPE=$recipe exec "$recipe_dir/run.sh" ${of_config[@]+"${of_config[@]}"} "$@"
 fi
 unset SER_RECIPE
 [ "$recipe" = "$stated" ] || die "--recipe $recipe: this is the recipe $stated; call ./run.sh, or egs/$recipe/run.sh"
@@ -129,6 +129,8 @@ set_training_device
 
 # Options that this script does not list go to the program that declares them.
 for_system=() for_task=() for_corpus=() for_training=()
+# Where the recipe does not state the classes, its prepare.py chooses them.
+[ -z "${opt[emotions]}" ] || [[ " ${*:1:facts} " = *" --emotions "* ]] || others+=(--emotions "${opt[emotions]}")
 if [ ${#others[@]} -gt 0 ]; then
   of_system=$("$system_program" --list-options) of_task=$("$task_program" --list-options)
   of_corpus=$("$recipe_dir/local/prepare.py" --list-options)

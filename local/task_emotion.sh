@@ -23,7 +23,7 @@ parse_options "$@" << 'END'
 # Task emotion
 --snr='10 5 0' SNRS         SNRs of the noisy copies of training data, each for every kind of noise
 --noise-kinds='noise music' KINDS  MUSAN's noise, its music, or both, for the same
---test-snr='10 0' SNRS      SNRs of the noisy copies of test data, which have noise
+--test-snr='10 0' SNRS      SNRs of the noisy copies of test data, which have noise; none: test on clean data only
 --
 # Set by run.sh
 --recipe= NAME              recipe
@@ -56,6 +56,7 @@ case ${opt[train-data]} in
   *) die "--train-data is clean or clean+noise, not '${opt[train-data]}'" ;;
 esac
 for option in snr test-snr; do
+  [ "$option ${opt[$option]}" != 'test-snr none' ] || continue
   [[ ${opt[$option]} = *[^\ ]* ]] || die "--$option cannot be empty"
   for word in ${opt[$option]}; do
     [[ $word =~ ^-?[0-9]+(\.[0-9]+)?$ ]] || die "--$option takes numbers in dB, not '$word'"
@@ -77,13 +78,14 @@ if [ -n "${opt[folds]}" ]; then
 fi
 noisy=noisy$variant
 noisy_tests=()
-for snr in $(sorted "${opt[test-snr]}" -rn); do noisy_tests+=("test_snr$snr"); done
+[ "${opt[test-snr]}" = none ] || for snr in $(sorted "${opt[test-snr]}" -rn); do noisy_tests+=("test_snr$snr"); done
+needs_noise() { [ "${opt[train-data]}" != clean ] || [ ${#noisy_tests[@]} -gt 0 ]; }
 
 check_lists() {
   local dir set lists=()
   for dir in "${split_dirs[@]}"; do
     for set in train dev test; do
-      validate_data_dir.sh --no-feats --emotions "${opt[emotions]}" "$dir/$set" > /dev/null
+      validate_data_dir.sh --no-feats ${opt[emotions]:+--emotions "${opt[emotions]}"} "$dir/$set" > /dev/null
       lists+=("$dir/$set")
     done
     "$SER_ROOT/pyscripts/data_dir.py" check-disjoint "${lists[@]: -3}" > /dev/null
@@ -94,6 +96,7 @@ check_lists() {
 
 make_copies() {
   local kind name noise_lists=''
+  if ! needs_noise; then echo "no noisy copies: --test-snr none, and training on clean data"; return; fi
   prepare_noise "$data"
   for kind in $kinds; do noise_lists+="$data/noise/${kind}_train.scp "; done
   guarded augment_data_dir.sh --each true --snr "$snrs" "$train${opt[raw]}" "${noise_lists% }" \
@@ -134,13 +137,13 @@ print_splits() {
 case "${args[*]}" in
   lists) check_lists ;;
   'sets clean') printf "$data/%s\n" "${sets[@]}" ;;
-  'sets copies') printf '%s\n' "${train}_$noisy" "${noisy_tests[@]/#/$data/}" ;;
+  'sets copies') ! needs_noise || printf '%s\n' "${train}_$noisy" "${noisy_tests[@]/#/$data/}" ;;
   copies) make_copies ;;
   'share clean')
     [ -z "${opt[folds]}" ] || for set in train dev test; do share "$data/all$suffix" "$set" "$set$suffix"; done
     ;;
   'share copies')
-    if [ -n "${opt[folds]}" ]; then
+    if [ -n "${opt[folds]}" ] && needs_noise; then
       share "${train}_$noisy$suffix" train "train_$noisy$suffix" "${train}_$noisy${opt[raw]}/utt2uniq"
       for set in "${noisy_tests[@]}"; do share "$data/$set$suffix" test "$set$suffix"; done
     fi

@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # importing torch takes a second, and many programs that read
 
 _INT16_SCALE = np.float32(32768)
 _UNKNOWN_SIZES = {0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF}  # data sizes in headers of WAV that was written to a pipe
-_OVERSHOOT_SECONDS = 0.5  # a segment may end this much after its recording, as in Kaldi's extract-segments
+OVERSHOOT_SECONDS = 0.5  # a segment may end this much after its recording, as in Kaldi's extract-segments
 
 
 class AudioError(SerError):
@@ -184,7 +184,7 @@ def _cut(audio: DecodedAudio, start: float, end: float | None, name: str) -> np.
     length = len(audio.samples) / audio.rate
     if end is None or end < 0:
         end = length
-    if not 0 <= start < min(end, length) or end > length + _OVERSHOOT_SECONDS:
+    if not 0 <= start < min(end, length) or end > length + OVERSHOOT_SECONDS:
         raise AudioError(f"{name}: {start}..{end} s is not inside its {length:.3f} s; mend segments")
     return audio.samples[int(start * audio.rate) : int(end * audio.rate)]
 

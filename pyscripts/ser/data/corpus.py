@@ -39,12 +39,23 @@ _LONGEST_NAME = 60  # of lists, in characters; a checksum stands for a longer on
 
 @dataclass(frozen=True)
 class EmotionRecording:
-    """An utterance with an emotion label, in a file of its own; `utterance` must begin with `speaker`."""
+    """An utterance with an emotion label; `utterance` must begin with `speaker`.
+
+    It is the whole of its file, or the piece from `start` to `end` in seconds, where None stands for the file's end.
+    """
 
     utterance: str
     speaker: str
     emotion: str
     path: Path
+    start: float = 0.0
+    end: float | None = None
+    text: str = ""
+
+    @property
+    def is_piece(self) -> bool:
+        """Whether it is a part of its file."""
+        return (self.start, self.end) != (0.0, None)
 
     @property
     def rxfile(self) -> str:
@@ -122,10 +133,7 @@ class Parser(argparse.ArgumentParser):
             print(formatter.format_help(), end="")
             sys.exit()
         if parsed.data_name:
-            of_lists = [action for action in own if action is not self._partial and action.help != argparse.SUPPRESS]
-            name = "-".join(_named(action, getattr(parsed, action.dest)) for action in of_lists
-                            if getattr(parsed, action.dest) != action.default)
-            print(name if len(name) <= _LONGEST_NAME else f"{zlib.crc32(name.encode()):08x}")
+            print(self.data_name(parsed))
             sys.exit()
         if parsed.data_dir is None:
             self.error("name <data-dir>, where the data directories go")
@@ -135,6 +143,14 @@ class Parser(argparse.ArgumentParser):
         if parsed.corpus_dir is None and self._fetched:
             parsed.corpus_dir = parsed.data_dir.parent / "downloads" / self._fetched
         return parsed
+
+    def data_name(self, parsed: argparse.Namespace) -> str:
+        """Return the name of the lists that the program's own options make, '' for the default ones."""
+        of_lists = [action for action in self._actions[self._shared :]
+                    if action is not self._partial and action.help != argparse.SUPPRESS]
+        name = "-".join(_named(action, getattr(parsed, action.dest)) for action in of_lists
+                        if getattr(parsed, action.dest) != action.default)
+        return name if len(name) <= _LONGEST_NAME else f"{zlib.crc32(name.encode()):08x}"
 
 
 def parser(description: str, fetched: str = "", licensed: str = "") -> Parser:
@@ -233,27 +249,36 @@ def split_by_speaker(
             for name, speakers in lists.items()}
 
 
-def measure(recordings: Sequence[Recording], jobs: int, allow_partial: bool) -> dict[str, float]:
-    """Read the duration in seconds of each recording, by utterance id, from the file headers.
+def _path_of(recording: Recording) -> str:
+    return str(recording.path)
+
+
+def measure(
+    recordings: Sequence[Recording], jobs: int, allow_partial: bool, name: Callable[[Recording], str] = _path_of
+) -> dict[str, float]:
+    """Read the duration in seconds of each recording's file, by utterance id, from the file headers.
+
+    Args:
+        name: how messages name a recording.
 
     Raises:
         SerError: files are missing, empty, no audio, or Git LFS pointers. With `allow_partial` they are named in a
             warning and absent from the result.
     """
     seconds: dict[str, float] = {}
-    bad: dict[str, list[str | Path]] = defaultdict(list)
+    bad: dict[str, list[str]] = defaultdict(list)
     kinds: Counter[str] = Counter()
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         looks = pool.map(_look, (recording.path for recording in recordings))
         for recording, look in zip(recordings, progress(looks, len(recordings), "reading headers"), strict=True):
             if isinstance(look, str):
-                bad[look].append(recording.path)
+                bad[look].append(name(recording))
             else:
                 duration, rate, channels = look
                 seconds[recording.utterance] = duration
                 kinds[f"{rate} Hz {'mono' if channels == 1 else f'with {channels} channels'}"] += 1
-    for problem, paths in bad.items():
-        message = f"{len(paths)} of {len(recordings)} recordings: {problem}: {some(paths)}"
+    for problem, names in bad.items():
+        message = f"{len(names)} of {len(recordings)} recordings: {problem}: {some(names)}"
         if not allow_partial:
             raise SerError(f"{message}; mend them, or leave them out with --allow-partial true")
         warn(f"{message}; left out")
@@ -317,16 +342,35 @@ def write_sets(
 def _write_tables(recordings: Sequence[Recording], seconds: Mapping[str, float] | None, trials: Sequence[Trial],
                   folder: Path) -> None:
     utt2spk = {recording.utterance: recording.speaker for recording in recordings}
-    write_table(folder / "wav.scp", {recording.utterance: recording.rxfile for recording in recordings})
+    labelled = [recording for recording in recordings if isinstance(recording, EmotionRecording)]
+    if any(recording.is_piece for recording in labelled):
+        names = {r.rxfile: f"{slug(r.path.stem)}-{zlib.crc32(os.fsencode(r.rxfile)):08x}" for r in labelled}
+        write_table(folder / "wav.scp", {name: rxfile for rxfile, name in names.items()})
+        write_table(folder / "segments", {r.utterance: f"{names[r.rxfile]} {r.start:.4f} {_end(r)}" for r in labelled})
+    else:
+        write_table(folder / "wav.scp", {recording.utterance: recording.rxfile for recording in recordings})
     write_table(folder / "utt2spk", utt2spk)
     write_table(folder / "spk2utt", datadir.spk2utt(utt2spk))
-    emotions = {r.utterance: r.emotion for r in recordings if isinstance(r, EmotionRecording)}
-    if emotions:
-        write_table(folder / "utt2emo", emotions)
+    if labelled:
+        write_table(folder / "utt2emo", {recording.utterance: recording.emotion for recording in labelled})
+        if all(recording.text for recording in labelled):
+            write_table(folder / "text", {recording.utterance: recording.text for recording in labelled})
     if seconds is not None:
         write_table(folder / "utt2dur", {utterance: f"{seconds[utterance]:.6g}" for utterance in utt2spk})
     if trials:
         write_text(folder / "trials", "".join(f"{target:d} {one} {other}\n" for target, one, other in trials))
+
+
+def _end(recording: EmotionRecording) -> str:
+    return "-1" if recording.end is None else f"{recording.end:.4f}"
+
+
+def slug(text: str) -> str:
+    """Return a text as a part of an id: letters, digits, '_' and '.'; anything else, '-' too, becomes '_'.
+
+    Ids that are joined with '-' sort like their first parts, since nothing that is left sorts before '-'.
+    """
+    return re.sub(r"[^\w.]", "_", text)
 
 
 def _identity(recordings: Iterable[Recording]) -> str:
@@ -377,7 +421,7 @@ def _replace_dir(folder: Path, write: Callable[[Path], None], audio: str) -> boo
 def _is_part(folder: Path, whole: Path) -> bool:
     """Return whether a data directory has the lists of `whole`, complete or without some of the utterances."""
     # utt2dur is not compared because steps/make_mfcc.sh rewrites it; `validate` compares spk2utt with utt2spk.
-    tables = [name for name in ("wav.scp", "utt2spk", "utt2emo") if (whole / name).exists()]
+    tables = [name for name in ("wav.scp", "segments", "utt2spk", "utt2emo") if (whole / name).exists()]
     others = [name for name in os.listdir(whole) if name not in datadir.TABLES]  # a list of trials
     try:
         datadir.validate(folder, need=tables)

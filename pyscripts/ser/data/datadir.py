@@ -19,6 +19,7 @@ from pathlib import Path
 from ser.base.errors import SerError
 from ser.base.files import is_lfs_pointer
 from ser.base.kaldi_tables import read_table
+from ser.base.problems import Location, Problems
 from ser.base.words import some
 
 UTTERANCE_TABLES = (
@@ -41,11 +42,9 @@ MAKERS = {  # what makes a table that is missing
     "utt2noise": "run steps/augment_data_dir.sh (stage 2)",
 }
 
-_MOST_PROBLEMS = 10  # kinds of problems that a message names
 _ODD_SPACE = re.compile(r"[^\S \t]")  # \r, no-break space…: Kaldi takes them for a part of a word
 
 Tables = dict[str, dict[str, str]]
-Location = tuple[int, str]  # line number, what is wrong there
 
 
 class DataDir:
@@ -127,7 +126,7 @@ def validate(
     path = Path(path)
     if not path.is_dir():
         raise SerError(f"{path}: no such data directory")
-    problems = _Problems(path)
+    problems = Problems(path)
     for name in dict.fromkeys(("utt2spk", "spk2utt", *need)):
         if not (path / name).is_file():
             problems.add(path / name, what="no such file", remedy=MAKERS.get(name, "make the directory again"))
@@ -155,32 +154,7 @@ def validate(
     return tables
 
 
-class _Problems:
-    """The problems of a directory, with one entry for all lines of a file that have the same kind of problem."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory, self.found = directory, []
-
-    def add(self, where: Path, locations: Sequence[Location] = (), remedy: str = "", what: str = "") -> None:
-        if locations:
-            (line, what), rest = locations[0], locations[1:]
-            numbers = ", ".join(str(number) for number, _ in rest[:5]) + (", …" if len(rest) > 5 else "")
-            more = f" (and {len(rest)} more, line {numbers})" if rest else ""
-            self.found.append(f"{where}:{line}: {what}{more}; {remedy}")
-        elif what:
-            self.found.append(f"{where}: {what}; {remedy}")
-
-    def raise_any(self) -> None:
-        if not self.found:
-            return
-        if len(self.found) == 1:
-            raise SerError(self.found[0])
-        shown, hidden = self.found[:_MOST_PROBLEMS], len(self.found) - _MOST_PROBLEMS
-        lines = [f"{self.directory}: {len(self.found)} kinds of problems", *shown]
-        raise SerError("\n  ".join(lines + ([f"… and {hidden} more"] if hidden > 0 else [])))
-
-
-def _read(path: Path, problems: _Problems) -> tuple[dict[str, int], dict[str, str]]:
+def _read(path: Path, problems: Problems) -> tuple[dict[str, int], dict[str, str]]:
     """Read a table; return line numbers and values, both by key."""
     remedy = f"run utils/fix_data_dir.sh {path.parent}"
     try:
@@ -274,14 +248,14 @@ FORMATS: dict[str, tuple[Callable[[str], bool], str]] = {
 }
 
 
-def _check_values(path: Path, lines: dict[str, int], table: dict[str, str], problems: _Problems) -> None:
+def _check_values(path: Path, lines: dict[str, int], table: dict[str, str], problems: Problems) -> None:
     if path.name in FORMATS:
         right, form = FORMATS[path.name]
         wrong = [(lines[key], f"'{key} {value}'") for key, value in table.items() if not right(value)]
         problems.add(path, wrong, f"expected {form}: correct it")
 
 
-def _check_keys(path: Path, lines: dict[str, dict[str, int]], tables: Tables, problems: _Problems) -> None:
+def _check_keys(path: Path, lines: dict[str, dict[str, int]], tables: Tables, problems: Problems) -> None:
     """Check that all tables have the utterances, speakers and recordings that `utt2spk` and `segments` have."""
     utt2spk = tables["utt2spk"]
     segments = tables.get("segments")
@@ -312,7 +286,7 @@ def _check_keys(path: Path, lines: dict[str, dict[str, int]], tables: Tables, pr
 
 
 def _check_speakers(
-    path: Path, lines: dict[str, dict[str, int]], tables: Tables, problems: _Problems, speaker_order: bool
+    path: Path, lines: dict[str, dict[str, int]], tables: Tables, problems: Problems, speaker_order: bool
 ) -> None:
     utt2spk = tables["utt2spk"]
     if speaker_order:
@@ -331,7 +305,7 @@ def _check_speakers(
         problems.add(path / "spk2utt", wrong, f"run utils/fix_data_dir.sh {path}")
 
 
-def _check_files(path: Path, lines: dict[str, int], table: dict[str, str], problems: _Problems) -> None:
+def _check_files(path: Path, lines: dict[str, int], table: dict[str, str], problems: Problems) -> None:
     """Check that the files that a table names exist and are not empty; pipes are not run."""
     found: dict[tuple[str, str], list[Location]] = defaultdict(list)
     if path.name == "wav.scp":
