@@ -20,7 +20,7 @@ from ser.base.kaldi_tables import read_table, write_table
 from ser.base.progress import progress
 from ser.data.arks import ArkWriter, read_arks
 from ser.data.datadir import spk2utt
-from ser.features.cmvn import apply_cmvn
+from ser.features.cmvn import BY_SPEAKER, apply_cmvn
 from ser.features.feature_step import FeatureStep, Summary, add_arguments, add_compress, run_verb, scp_inputs
 from ser.features.frontend import sliding_cmn, utterance_cmn
 from ser.features.voiced import read_voiced
@@ -30,7 +30,7 @@ _CMN: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # those that need nothi
     "utterance": utterance_cmn,
     "none": lambda features: features,
 }
-_BY_SPEAKER = "speaker"
+_BY_SPEAKER = BY_SPEAKER.removeprefix("--cmn=")
 _UTTERANCE_TABLES = ("utt2spk", "utt2emo", "utt2uniq")  # what is carried over, where the data directory has it
 _NUM_CMVN = "utt2num_cmvn"  # likewise, where its statistics are used
 _OPTION_FILES = ("frame_shift", "conf/mfcc.conf")

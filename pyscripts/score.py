@@ -21,8 +21,9 @@ from ser.base.errors import SerError, run_main
 from ser.data.datadir import DataDir
 from ser.data.labels import EMOTION_TABLE, Labels
 from ser.data.rearrange import listed_utterances
+from ser.features.cmvn import BY_SPEAKER
 from ser.scoring.metrics import MEASURES
-from ser.scoring.predictions import check_complete, write_score
+from ser.scoring.predictions import check_complete, recordings_used, write_score
 from ser.training.checkpoint import load_model
 from ser.training.device import set_up_device
 from ser.training.evaluation import log_posteriors
@@ -102,12 +103,23 @@ def score_test(
         [classes[index] for index in labels.indices], posteriors, classes,
         {"path": best, "options": asdict(options), "epoch": checkpoint["epoch"], "front_end": front_end,
          **{key: figure for key, figure in checkpoint.items() if key.startswith("dev_")}},
-        dropped=len(listed - set(store.utterances)),
+        dropped=len(listed - set(store.utterances)), normalised_over=recordings_behind(lists, front_end),
     )
     figures = ", ".join(f"{measure.title} {100 * record[key]:.2f}" for key, measure in MEASURES.items())
     print(f"{name}: {figures} over {record['utterances']} utterances", flush=True)
+    if record["normalised_over"]:
+        print(f"{name}: features are normalised over the test speakers' own recordings, without labels "
+              f"({recordings_used(record['normalised_over'])})", flush=True)
     folder = run / f"score_{name}"
     return [folder / file for file in ("predictions.tsv", "score.json")]
+
+
+def recordings_behind(data: DataDir, front_end: str) -> dict[str, int]:
+    """Return over how many recordings of each speaker features were normalised; nothing if it was not by speaker."""
+    if BY_SPEAKER not in front_end.splitlines():
+        return {}
+    speakers = data.table("utt2spk")
+    return {speakers[utterance]: int(number) for utterance, number in data.table("utt2num_cmvn").items()}
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from ser.base.errors import SerError, run_main
 from ser.base.files import Marker, atomic_path, fingerprint, write_text
 from ser.base.kaldi_tables import read_table
 from ser.base.words import some
+from ser.features.cmvn import BY_SPEAKER
 from ser.features.feature_step import scp_inputs
 from ser.scoring.verification import Trials, cosine_scores, eer, min_dcf, read_trials, read_xvectors
 
@@ -79,13 +80,19 @@ def main() -> None:
     marker.clear()
     record_path.unlink(missing_ok=True)
     trials = read_trials(args.trials)
+    made_with = json.loads(made_by.read_text()) if made_by.exists() else {}
+    if BY_SPEAKER in made_with.get("front_end", "").splitlines():
+        raise SerError(
+            f"{args.xvectors}: of features normalised by speaker, which takes knowing who speaks in every recording, "
+            "as the trials ask; score x-vectors of other features (--cmn sliding). The network can be given as --init"
+        )
     scores = cosine_scores(read_xvectors(trials, args.xvectors), trials.pairs)
     record = {
         "eer": eer(scores, trials.targets), "min_dcf": min_dcf(scores, trials.targets, args.p_target),
         "p_target": args.p_target, "c_miss": 1.0, "c_fa": 1.0,
         "targets": int(trials.targets.sum()), "nontargets": int((~trials.targets).sum()),
         "trials": str(args.trials), "xvectors": str(args.xvectors),
-        "checkpoint": json.loads(made_by.read_text())["checkpoint"] if made_by.exists() else None,
+        "checkpoint": made_with.get("checkpoint"),
     }
     write_scores(scores_path, trials, scores)
     write_text(record_path, json.dumps(record, indent=1) + "\n")

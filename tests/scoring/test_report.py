@@ -32,7 +32,7 @@ ONE_EACH = 10  # utterances of each class and speaker
 
 def write_run(
     exp: Path, condition: str, run: str, errors: dict[str, int], test: str = "test", dropped: int = 0,
-    **options: object,
+    normalised_over: int = 0, **options: object,
 ) -> Path:
     """A run in which each speaker has, of each class, `errors[speaker]` of 10 utterances taken for the next class.
 
@@ -49,7 +49,8 @@ def write_run(
                 columns.append((number + 1) % 4 if take < wrong else number)
     folder = exp / condition / run
     checkpoint = {"path": folder / "best.pt", "epoch": 3, "dev_weighted_f1": 0.25, "options": options}
-    write_score(folder, test, utterances, speakers, reference, np.eye(4)[columns], CLASSES, checkpoint, dropped)
+    write_score(folder, test, utterances, speakers, reference, np.eye(4)[columns], CLASSES, checkpoint, dropped,
+                normalised_over=dict.fromkeys(errors, normalised_over) if normalised_over else None)
     return folder / f"score_{test}"
 
 
@@ -303,6 +304,28 @@ def test_dropped_utterances_are_said(tmp_path, monkeypatch, capsys):
     line = "clean test: 3 of 83 utterances were dropped by the front end\n"
     assert capsys.readouterr().out.count("were dropped") == 1 and line in (exp / "results/report.md").read_text()
     assert {row["dropped"] for row in csv.DictReader((exp / "results/runs.csv").open())} == {"0", "1", "2"}
+
+
+def test_normalisation_by_speaker_is_said_under_every_table(tmp_path, monkeypatch, capsys):
+    exp = tmp_path / "corpus" / "exp"
+    for test in ("test", "test_snr0"):
+        write_run(exp, "mfcc-speaker-vars-resnet_clean_none_random", "seed0", same(2), test, normalised_over=36)
+    write_run(exp, "mfcc-resnet_clean_none_random", "seed0", same(4))
+    run_report(monkeypatch, "--exp-dir", exp)
+    printed = capsys.readouterr().out
+    note = ("mfcc-speaker-vars-resnet: features are normalised over the test speakers' own recordings, without labels "
+            "(36 of each of 4 speakers). ")
+    clean, noisy = printed.split("0 dB test", 1)
+    assert f"80.0\n{note}mfcc-resnet is with sliding means, which need none.\n" in clean
+    assert f"80.0\n{note}No runs with sliding means, which need none, stand beside it (--cmn sliding).\n" in noisy
+    markdown = (exp / "results" / "report.md").read_text()
+    assert markdown.count(f"|\n\n{note}") == markdown.count("\n| --- ") == 6
+    rows = list(csv.DictReader((exp / "results" / "summary.csv").open()))
+    assert {(row["model"], row["normalised_over"]) for row in rows if row["test"] == "test"} == {
+        ("mfcc-resnet", ""), ("mfcc-speaker-vars-resnet", "36.0000"),
+    }
+    by_speaker = Condition.parse("mfcc16k-speaker-ownvad-tdnn_clean_none_random")
+    assert by_speaker.of_sliding_means.model == "mfcc16k-ownvad-tdnn"
 
 
 def test_the_remedy_is_a_command_that_makes_the_score(tmp_path):

@@ -102,6 +102,24 @@ def test_another_front_end_is_refused(trained: Path, run: Path, tmp_path: Path, 
         score(test=test)
 
 
+def test_the_recordings_that_normalisation_by_speaker_took_are_recorded(
+    trained: Path, run: Path, tmp_path: Path, score
+) -> None:
+    """Or, where a directory of such features does not say how many they were, that is an error."""
+    checkpoint = torch.load(run / "best.pt", weights_only=True)
+    checkpoint["front_end"] = "\n".join(sorted([*checkpoint["front_end"].splitlines(), "--cmn=speaker"]))
+    torch.save(checkpoint, run / "best.pt")
+    test = Path(shutil.copytree(trained / "dev", tmp_path / "dev"))
+    (test / "conf" / "cmn.conf").write_text("--cmn=speaker\n")
+    with pytest.raises(SerError, match="utt2num_cmvn: no such file"):
+        score(test=test)
+    utt2spk = dict(line.split() for line in (test / "utt2spk").read_text().splitlines())
+    numbers = {speaker: 7 + number for number, speaker in enumerate(sorted(set(utt2spk.values())))}
+    (test / "utt2num_cmvn").write_text("".join(f"{utt} {numbers[utt2spk[utt]]}\n" for utt in sorted(utt2spk)))
+    assert "without labels (7 to 10 of each of 4 speakers)" in score(test=test)
+    assert read_score(run / "score_test").record["normalised_over"] == numbers
+
+
 def test_a_truncated_checkpoint_is_named(trained: Path, run: Path, shell) -> None:
     (run / "best.pt").write_bytes((run / "best.pt").read_bytes()[:3000])
     done = shell(f"pyscripts/score.py --run {run} --device cpu --tests test={trained}/dev", ok=False)

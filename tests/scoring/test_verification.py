@@ -174,6 +174,17 @@ def test_scores_a_list(xvectors: Path, tmp_path: Path, monkeypatch, capsys) -> N
     assert "13 target" in capsys.readouterr().out
 
 
+def test_x_vectors_of_features_that_know_the_speaker_are_not_scored(
+    xvectors: Path, tmp_path: Path, monkeypatch
+) -> None:
+    (tmp_path / "trials").write_text(all_pairs())
+    made_by = xvectors / "xvectors.json"
+    made_by.write_text(json.dumps(json.loads(made_by.read_text()) | {"front_end": "--cmn=speaker\n--num-ceps=23"}))
+    with pytest.raises(SerError, match="normalised by speaker"):
+        score(monkeypatch, "--trials", tmp_path / "trials", "--xvectors", xvectors, "--out", tmp_path / "out")
+    assert not (tmp_path / "out" / "scores").exists()
+
+
 def test_a_missing_utterance_is_an_error_and_nothing_looks_scored(
     xvectors: Path, tmp_path: Path, monkeypatch
 ) -> None:

@@ -20,6 +20,7 @@ from ser.data.arks import ArkWriter
 from ser.features.feature_step import scp_inputs
 from ser.features.voiced import read_voiced
 
+BY_SPEAKER = "--cmn=speaker"  # the line of conf/cmn.conf that features so normalised have
 _LEAST_VARIANCE = 1e-20  # Kaldi's floor in ApplyCmvn
 _TABLES = ("cmvn.scp", "utt2cmvn", "utt2num_cmvn")
 

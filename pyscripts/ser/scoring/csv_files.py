@@ -30,6 +30,7 @@ _SUMMARY_COLUMNS: Columns = {
     **_CONDITION_COLUMNS,
     "runs": lambda row: row.estimate.runs,
     "expected_runs": lambda row: row.estimate.expected,
+    "normalised_over": lambda row: row.normalised_over,
     "measure": lambda row: row.measure,
     "mean": lambda row: row.estimate.mean,
     "standard_deviation": lambda row: row.estimate.std,
@@ -38,6 +39,7 @@ _SIGNIFICANCE_COLUMNS: Columns = {
     "test": lambda row: row.test,
     **_CONDITION_COLUMNS,
     "speakers": lambda row: row.found.speakers,
+    "normalised_over": lambda row: row.normalised_over,
     "weighted_f1": lambda row: row.found.f1,
     "low": lambda row: row.found.f1_interval[0],
     "high": lambda row: row.found.f1_interval[1],
@@ -57,6 +59,7 @@ _RUN_COLUMNS: Columns = {
     "seed": lambda row: row.seed,
     "utterances": lambda row: row.record["utterances"],
     "dropped": lambda row: row.record["dropped"],
+    "normalised_over": lambda row: _normalised_over(row.record["normalised_over"]),
     **{name: lambda row, name=name: 100 * row.record[name] for name in MEASURES},
     "checkpoint": lambda row: row.record["checkpoint"]["path"],
     "epoch": lambda row: row.record["checkpoint"]["epoch"],
@@ -98,18 +101,28 @@ def _dev_figure(record: Mapping[str, Any], name: str) -> float | None:
     return None if share is None else 100 * share
 
 
+def _normalised_over(recordings: Mapping[str, int]) -> float | None:
+    """Return the recordings of a test speaker that features were normalised over, on average; None if by sliding means.
+    """
+    return sum(recordings.values()) / len(recordings) if recordings else None
+
+
 def _summary_rows(results: Results) -> Iterator[SimpleNamespace]:
     for test in results.tests:
         for condition in results.conditions:
             for measure, (_, figure) in figures(results.classes).items():
                 estimate = results.cell(condition, test).estimate(figure)
-                yield SimpleNamespace(test=test, condition=condition, measure=measure, estimate=estimate)
+                over = _normalised_over(results.normalised_over(condition.model, test))
+                yield SimpleNamespace(
+                    test=test, condition=condition, normalised_over=over, measure=measure, estimate=estimate
+                )
 
 
 def _significance_rows(results: Results) -> Iterator[SimpleNamespace]:
     for test in results.tests:
         for condition, found in results.significance(test).items():
-            yield SimpleNamespace(test=test, condition=condition, found=found)
+            over = _normalised_over(results.normalised_over(condition.model, test))
+            yield SimpleNamespace(test=test, condition=condition, normalised_over=over, found=found)
 
 
 def _run_rows(results: Results) -> Iterator[SimpleNamespace]:

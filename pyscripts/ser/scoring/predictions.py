@@ -168,6 +168,7 @@ def write_score(
     classes: Sequence[str],
     checkpoint: Mapping[str, Any],
     dropped: int = 0,
+    normalised_over: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Write `<run_dir>/score_<test_set>/{predictions.tsv,score.json}` and return the content of `score.json`.
 
@@ -178,6 +179,7 @@ def write_score(
         checkpoint: `path` and `epoch` of the network, its figures on the development set (`dev_weighted_f1`, …), and
             whatever else is worth keeping, as JSON values; the path is recorded relative to `run_dir`.
         dropped: utterances of the test set's lists that have no features, and so are not among the N.
+        normalised_over: for features normalised by speaker, how many recordings of each test speaker that took.
 
     Raises:
         SerError: see `write_predictions`.
@@ -190,6 +192,7 @@ def write_score(
         "test_set": test_set,
         "utterances": len(predictions.utterances),
         "dropped": dropped,
+        "normalised_over": dict(normalised_over or {}),
         "classes": list(classes),
         "checkpoint": {
             **checkpoint,
@@ -203,6 +206,13 @@ def write_score(
     return record
 
 
+def recordings_used(normalised_over: Mapping[str, int]) -> str:
+    """Return in words how many recordings of each speaker that was: `28 to 36 of each of 4 speakers`."""
+    low, high = min(normalised_over.values()), max(normalised_over.values())
+    number = f"{low}" if low == high else f"{low} to {high}"
+    return f"{number} of each of {len(normalised_over)} speakers"
+
+
 def score_folder(run_dir: str | os.PathLike[str], test_set: str) -> Path:
     """Return the folder of a run's score on a test set."""
     return Path(run_dir) / f"score_{test_set}"
@@ -211,7 +221,8 @@ def score_folder(run_dir: str | os.PathLike[str], test_set: str) -> Path:
 def read_score(folder: str | os.PathLike[str]) -> Score:
     """Read `score.json` and `predictions.tsv` of a `score_<test set>` folder and check one against the other.
 
-    What a `score.json` of an earlier version lacks is filled in: measures from the predictions, `dropped` with 0.
+    What a `score.json` of an earlier version lacks is filled in: measures from the predictions, `dropped` with 0,
+    `normalised_over` with {}.
 
     Raises:
         SerError: a file is missing, cut, altered or mislabelled; the message names it.
@@ -219,15 +230,16 @@ def read_score(folder: str | os.PathLike[str]) -> Score:
     folder = Path(folder)
     path, tsv = folder / "score.json", folder / "predictions.tsv"
     try:
-        record = {"dropped": 0, **json.loads(path.read_text(encoding="utf-8"))}
+        record = {"dropped": 0, "normalised_over": {}, **json.loads(path.read_text(encoding="utf-8"))}
         test_set, classes, digest = record["test_set"], tuple(record["classes"]), record["predictions_sha256"]
         count, dropped, confusion = int(record["utterances"]), int(record["dropped"]), record["confusion"]
         recorded = {name: float(record[name]) for name in MEASURES if name in record}
         if dropped < 0 or {"path", "epoch"} - set(record["checkpoint"]):
             raise ValueError("dropped or checkpoint")
+        record["normalised_over"] = {speaker: int(number) for speaker, number in record["normalised_over"].items()}
     except FileNotFoundError:
         raise SerError(f"{path}: no such file") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SerError(f"{path}: not a whole score file ({type(error).__name__}: {error})") from None
     if folder.name != score_folder("", test_set).name:
         raise SerError(f"{path}: says it scores {test_set}, but lies in {folder.name}")

@@ -9,6 +9,7 @@ from typing import Any
 
 from ser.augment.copypaste import SCHEMES
 from ser.scoring.metrics import MEASURES
+from ser.scoring.predictions import recordings_used
 from ser.scoring.results import TRAIN_DATA, Condition, Difference, Results, test_title
 
 Figure = Callable[[dict[str, Any]], float]  # a figure of the content of score.json
@@ -16,12 +17,13 @@ Figure = Callable[[dict[str, Any]], float]  # a figure of the content of score.j
 
 @dataclass(frozen=True)
 class ResultTable:
-    """A titled table of strings; the first `labels` columns are row labels, the others figures."""
+    """A titled table of strings; the first `labels` columns are row labels, the others figures. Notes follow it."""
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     labels: int
+    notes: Sequence[str] = ()
 
     def text(self) -> str:
         """Return the table with aligned columns, for a terminal."""
@@ -34,12 +36,13 @@ class ResultTable:
             ).rstrip()
             for line in lines
         ]
-        return "\n".join([self.title, shown[0], "-" * max(map(len, shown)), *shown[1:]])
+        return "\n".join([self.title, shown[0], "-" * max(map(len, shown)), *shown[1:], *self.notes])
 
     def markdown(self) -> str:
         ruler = ["---" if column < self.labels else "---:" for column in range(len(self.header))]
         lines = [self.header, ruler, *([cell.replace("*", "\\*") for cell in row] for row in self.rows)]
-        return "\n".join([f"**{self.title}**", "", *("| " + " | ".join(line) + " |" for line in lines)])
+        table = "\n".join([f"**{self.title}**", "", *("| " + " | ".join(line) + " |" for line in lines)])
+        return "\n\n".join([table, *self.notes])
 
 
 @dataclass(frozen=True)
@@ -91,10 +94,26 @@ def summary_tables(results: Results) -> list[ResultTable]:
                 ))
                 for row in results.rows
             ],
-            len(labels.columns),
+            len(labels.columns), normalisation_notes(results, test),
         )
         for test in results.tests
     ]
+
+
+def normalisation_notes(results: Results, test: str) -> list[str]:
+    """Say which models of a test set's table were given other recordings of the test speakers, and what is without."""
+    notes = []
+    for model, sliding in dict.fromkeys((row.model, row.of_sliding_means.model) for row in results.rows):
+        if over := results.normalised_over(model, test):
+            beside = any(row.model == sliding and found.scores for (row, name), found in results.cells.items()
+                         if name == test)
+            notes.append(
+                f"{model}: features are normalised over the test speakers' own recordings, without labels "
+                f"({recordings_used(over)}). "
+                + (f"{sliding} is with sliding means, which need none." if beside
+                   else "No runs with sliding means, which need none, stand beside it (--cmn sliding).")
+            )
+    return notes
 
 
 def measure_tables(results: Results) -> list[ResultTable]:
@@ -103,7 +122,7 @@ def measure_tables(results: Results) -> list[ResultTable]:
     titles = ", ".join(MEASURES[name].title for name in shown if name in MEASURES)
     return [
         _condition_table(
-            f"{titles} and F1 of each class (%), {test_title(test)}", results,
+            f"{titles} and F1 of each class (%), {test_title(test)}", results, test,
             [heading for heading, _ in shown.values()],
             lambda condition, test=test: [
                 results.cell(condition, test).estimate(figure).text() for _, figure in shown.values()
@@ -128,7 +147,7 @@ def significance_table(results: Results, test: str) -> ResultTable:
     header = ["Weighted F1 [95 %]", "Difference to No CP [95 %]", "p"]
     header += ["Difference to the baseline [95 %]", "p"] if baseline else []
     title = "Against No CP and the baseline" if baseline else "Against No CP"
-    return _condition_table(f"{title}, {test_title(test)}", results, header, cells)
+    return _condition_table(f"{title}, {test_title(test)}", results, test, header, cells)
 
 
 def baseline_sentences(results: Results) -> list[str]:
@@ -155,11 +174,11 @@ def _shown(difference: Difference | None) -> tuple[str, str]:
 
 
 def _condition_table(
-    title: str, results: Results, header: Sequence[str], cells: Callable[[Condition], Sequence[str]]
+    title: str, results: Results, test: str, header: Sequence[str], cells: Callable[[Condition], Sequence[str]]
 ) -> ResultTable:
     labels = Labels.of(results.rows)
     return ResultTable(
         title, (*labels.columns, "Scheme", *header),
         [(*labels(condition), SCHEMES[condition.scheme], *cells(condition)) for condition in results.conditions],
-        len(labels.columns) + 1,
+        len(labels.columns) + 1, normalisation_notes(results, test),
     )

@@ -58,6 +58,11 @@ class Condition:
         """Return the runs of a complete cell."""
         return tuple((fold, seed) for fold in folds or (None,) for seed in ((0,) if self.is_baseline else seeds))
 
+    @property
+    def of_sliding_means(self) -> Condition:
+        """The same with features normalised by sliding means instead of by speaker."""
+        return replace(self, model=re.sub(r"-speaker(-vars)?(?=-)", "", self.model))
+
     def of_scheme(self, scheme: str) -> Condition:
         """Return the condition of another scheme in the same row."""
         return replace(self, scheme=scheme)
@@ -211,6 +216,14 @@ class Results:
 
     def cell(self, condition: Condition, test: str) -> Cell:
         return self.cells.get((condition, test), Cell({}, condition.expected(self.seeds, self.folds)))
+
+    def normalised_over(self, model: str, test: str) -> dict[str, int]:
+        """Return, of a model with features normalised by speaker, over how many recordings of each test speaker."""
+        return {
+            speaker: number
+            for (condition, name), cell in self.cells.items() if (condition.model, name) == (model, test)
+            for score in cell.scores.values() for speaker, number in score.record["normalised_over"].items()
+        }
 
     def significance(self, test: str) -> dict[Condition, Significance]:
         """Return the intervals and tests of all complete cells of a test set; they are computed once."""
