@@ -13,7 +13,7 @@
 #   1  features of the system; mfcc: MFCC, energy VAD, mean normalisation, voiced frames
 #   2  noisy copies of the training data (noise, music at 10, 5, 0 dB) and of the test data (10, 0 dB)
 #   3  training: every scheme, fold and seed asked for
-#   4  scores on the clean and noisy test sets
+#   4  scores on the clean, diluted and noisy test sets
 #   5  tables and figures of everything scored so far
 # Recipes that train speaker models (librispeech, voxceleb) do likewise: dev has recordings of the training speakers, a
 # noisy copy has noise or music at an SNR drawn for each utterance, and stage 4 writes x-vectors and scores trials.

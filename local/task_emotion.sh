@@ -127,6 +127,7 @@ print_splits() {
     fold=null
     [ "$dir" = "$data" ] || fold=${dir#"$data/fold"}
     train="\"$dir/train$suffix\"" tests="\"test\": \"$dir/test$suffix\""
+    tests+=", \"test_diluted\": \"$dir/test$suffix\"" # made by score.py, of the clean test's features
     [ "${opt[train-data]}" = clean ] || train+=", \"$dir/train_$noisy$suffix\""
     for name in "${noisy_tests[@]}"; do tests+=", \"$name\": \"$dir/$name$suffix\""; done
     echo "{\"fold\": $fold, \"train\": [$train], \"dev\": \"$dir/dev$suffix\", \"tests\": {$tests},"\

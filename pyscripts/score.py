@@ -3,12 +3,16 @@
 
 Leaves RUN/score_NAME/{predictions.tsv,score.json} for every test set. One that is scored already, by the same
 checkpoint on the same features, is left as it is. Utterances without features or label are an error.
+
+The set named test_diluted is made here, of the directory of the clean one: every utterance joined, before or after, to
+a neutral one of its speaker; the column `parts` says to which. Where it cannot be made, score.json says why.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,20 +20,21 @@ import numpy as np
 import torch
 from torch import nn
 
+from ser.augment.dilution import DILUTED_TEST, Dilution, dilute
 from ser.base.arguments import named_folder
 from ser.base.errors import SerError, run_main
 from ser.data.datadir import DataDir
-from ser.data.labels import EMOTION_TABLE, Labels
+from ser.data.labels import EMOTION_TABLE, NEUTRAL, Labels
 from ser.data.rearrange import listed_utterances
 from ser.features.cmvn import BY_SPEAKER
 from ser.scoring.metrics import MEASURES
-from ser.scoring.predictions import check_complete, recordings_used, write_score
+from ser.scoring.predictions import check_complete, recordings_used, write_no_score, write_score
 from ser.training.checkpoint import load_model
 from ser.training.device import set_up_device
 from ser.training.evaluation import log_posteriors
 from ser.training.options import TrainOptions
 from ser.training.runs import FINISHED, at_work, read_run, score_marker
-from ser.training.systems import SYSTEMS
+from ser.training.systems import SYSTEMS, Store, System
 
 
 def main() -> None:
@@ -91,19 +96,32 @@ def score_test(
                        f"({checkpoint['front_end']!r}); make its features with those (run.sh stages 1 and 2)")
     lists, store = DataDir(data), system.load([data], device)
     check_complete(lists.utterances, store.utterances)
-    labels = Labels.read([data], store.utterances, classes, EMOTION_TABLE)
+    utterances, table = list(store.utterances), lists.table("utt2spk")
+    speakers = [table[utterance] for utterance in utterances]
+    labels = Labels.read([data], utterances, classes, EMOTION_TABLE).indices
+    examples, plan, more = range(len(utterances)), None, {}
+    if name == DILUTED_TEST:
+        dilution = dilute_store(system, store, speakers, labels, classes)
+        if isinstance(dilution, str):
+            print(f"{name}: left empty, since {dilution}", flush=True)
+            return [write_no_score(run, name, dilution)]
+        examples, plan = dilution.examples, dilution.plan
+        more = {"parts": [" ".join(utterances[part] for part in parts) for parts in plan.utterances],
+                "left_out": len(dilution.left_out)}
+        if more["left_out"]:
+            print(f"{name}: left out {more['left_out']} utterances, whose speakers have no second neutral one: "
+                  + " ".join(utterances[index] for index in dilution.left_out), flush=True)
     # Softmax once more in float64: float32 rows sum to 1 only to 1e-7 times the classes.
-    posteriors = np.exp(log_posteriors(model, store).astype(np.float64))
+    posteriors = np.exp(log_posteriors(model, store, plan).astype(np.float64))
     posteriors /= posteriors.sum(1, keepdims=True)
     if not np.isfinite(posteriors).all():
         raise SerError(f"{best}: its posteriors on {data} are not finite; train again with --precision fp32")
-    speakers = lists.table("utt2spk")
     record = write_score(
-        run, name, store.utterances, [speakers[u] for u in store.utterances],
-        [classes[index] for index in labels.indices], posteriors, classes,
+        run, name, [utterances[index] for index in examples], [speakers[index] for index in examples],
+        [classes[labels[index]] for index in examples], posteriors, classes,
         {"path": best, "options": asdict(options), "epoch": checkpoint["epoch"], "front_end": front_end,
          **{key: figure for key, figure in checkpoint.items() if key.startswith("dev_")}},
-        dropped=len(listed - set(store.utterances)), normalised_over=recordings_behind(lists, front_end),
+        dropped=len(listed - set(utterances)), normalised_over=recordings_behind(lists, front_end), **more,
     )
     figures = ", ".join(f"{measure.title} {100 * record[key]:.2f}" for key, measure in MEASURES.items())
     print(f"{name}: {figures} over {record['utterances']} utterances", flush=True)
@@ -120,6 +138,18 @@ def recordings_behind(data: DataDir, front_end: str) -> dict[str, int]:
         return {}
     speakers = data.table("utt2spk")
     return {speakers[utterance]: int(number) for utterance, number in data.table("utt2num_cmvn").items()}
+
+
+def dilute_store(
+    system: System, store: Store, speakers: Sequence[str], labels: np.ndarray, classes: Sequence[str]
+) -> Dilution | str:
+    """Return the diluted test of a store's utterances, or the reason why there is none."""
+    if not system.can_join:
+        return "examples of this system have no length"
+    if NEUTRAL not in classes:
+        return f"there is no class {NEUTRAL}"
+    dilution = dilute(store.utterances, speakers, labels, store.lengths, classes.index(NEUTRAL))
+    return dilution if len(dilution.plan) else f"no speaker has two {NEUTRAL} utterances"
 
 
 if __name__ == "__main__":

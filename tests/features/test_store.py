@@ -13,7 +13,7 @@ import ser.features.store
 from ser.augment.copypaste import CopyPaste
 from ser.base.errors import SerError
 from ser.data.arks import ArkWriter
-from ser.features.store import FeatureStore
+from ser.features.store import FeatureStore, in_length_order
 
 CPU = torch.device("cpu")
 
@@ -69,7 +69,7 @@ def test_whole_utterances_in_batches_of_like_lengths(data) -> None:
     folder, matrices = data
     store = FeatureStore.load([folder], CPU)
     seen = []
-    for indices in store.in_length_order(200):
+    for indices in in_length_order(store.lengths, 200):
         features, lengths = store.whole(indices)
         assert len(features) <= 200 and lengths.diff().le(0).all()
         for example, index in zip(features.split(lengths.tolist()), indices, strict=True):

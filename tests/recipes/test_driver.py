@@ -34,7 +34,8 @@ def test_mini_is_the_default_and_has_two_schemes(tmp_path: Path) -> None:
     assert [run["out"] for run in runs] == [f"exp/mfcc-resnet_clean_{scheme}_random/seed0"
                                             for scheme in ("none", "n+se-cp")]
     assert runs[0]["train"] == ["data/train_voiced"] and runs[0]["dev"] == "data/dev_voiced"
-    assert runs[0]["tests"] == {name: f"data/{name}_voiced" for name in ("test", "test_snr10", "test_snr0")}
+    noisy = {name: f"data/{name}_voiced" for name in ("test_snr10", "test_snr0")}
+    assert runs[0]["tests"] == {"test": "data/test_voiced", "test_diluted": "data/test_voiced", **noisy}
     assert runs[0]["work"] == str(tmp_path / "work") and not list((tmp_path / "work").iterdir())
 
 

@@ -78,7 +78,7 @@ def test_everything_runs_and_prints_its_tables(whole) -> None:
         assert scheme in printed
         folder = exp_of(work) / f"mfcc-resnet_clean_{scheme}_random_tiny" / "seed0"
         assert load_checkpoint(folder / "best.pt")["classes"] == ["angry", "happy", "neutral", "sad"]
-        for test in ("test", "test_snr10", "test_snr0"):
+        for test in ("test", "test_diluted", "test_snr10", "test_snr0"):
             score = json.loads((folder / f"score_{test}" / "score.json").read_text())
             assert score["utterances"] == len((data_of(work) / "test" / "utt2spk").read_text().splitlines())
             lines = (folder / f"score_{test}" / "predictions.tsv").read_text().splitlines()

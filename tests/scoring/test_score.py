@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,16 @@ import torch
 from conftest import ROOT
 from tiny_data import SMALL, make_data
 
+from ser.augment.dilution import DILUTED_TEST
 from ser.base.errors import SerError
+from ser.base.kaldi_tables import read_table
+from ser.data.arks import ArkWriter, read_arks
 from ser.data.labels import Labels
-from ser.scoring.predictions import read_score
+from ser.scoring.predictions import read_score, reason_for_no_score
 from ser.training.checkpoint import FINISHED
 from ser.training.options import TrainOptions
 from ser.training.runs import Run
+from ser.training.systems import SYSTEMS
 from ser.training.trainer import Trainer
 
 
@@ -42,8 +47,8 @@ def run(trained: Path, tmp_path: Path) -> Path:
 def score(trained: Path, run: Path, monkeypatch, capsys) -> Callable[..., str]:
     """Score the run on a test set, by default dev; what that prints. In this process: imports take longer than it."""
 
-    def score(*options: str, test: Path = trained / "dev") -> str:
-        words = ["score.py", "--run", str(run), "--device", "cpu", "--tests", f"test={test}", *options]
+    def score(*options: str, test: Path = trained / "dev", name: str = "test") -> str:
+        words = ["score.py", "--run", str(run), "--device", "cpu", "--tests", f"{name}={test}", *options]
         monkeypatch.setattr(sys, "argv", words)
         program.main()
         return capsys.readouterr().out
@@ -138,3 +143,53 @@ def test_utterances_that_the_front_end_dropped_are_counted(trained: Path, run: P
     (tmp_path / "runs.jsonl").write_text(record.line() + "\n")
     shell(f"OMP_NUM_THREADS=1 {ROOT}/pyscripts/score.py --runs {tmp_path}/runs.jsonl --job 1 --device cpu")
     assert read_score(run / "score_test").record["dropped"] == 2
+
+
+def test_the_diluted_test_equals_one_joined_by_hand(trained: Path, run: Path, tmp_path: Path, score) -> None:
+    """Features are joined end to end in a data directory of their own, as `parts` says, and scored as any other."""
+    test = trained / "train"  # has two neutral utterances of each speaker
+    assert "test_diluted: weighted F1" in score(test=test, name=DILUTED_TEST)
+    diluted = read_score(run / "score_test_diluted")
+    predictions, emotion, speaker = diluted.predictions, read_table(test / "utt2emo"), read_table(test / "utt2spk")
+    assert predictions.utterances == tuple(sorted(emotion)) and diluted.record["left_out"] == 0
+    assert predictions.reference == tuple(emotion[utterance] for utterance in predictions.utterances)
+    assert (run / "score_test_diluted/predictions.tsv").read_text().split("\t")[4] == "parts"
+
+    features = dict(read_arks(test / "feats.scp"))
+    joined = Path(shutil.copytree(test, tmp_path / "joined"))
+    frames = {}
+    with ArkWriter(joined / "feats.ark", joined / "feats.scp") as writer:
+        for utterance, parts in zip(predictions.utterances, map(str.split, predictions.parts), strict=True):
+            (partner,) = set(parts) - {utterance}
+            assert emotion[partner] == "neutral" and speaker[partner] == speaker[utterance]
+            writer.write(utterance, np.concatenate([features[part] for part in parts]))
+            frames[utterance] = sum(len(features[part]) for part in parts)
+    (joined / "utt2num_frames").write_text("".join(f"{name} {count}\n" for name, count in frames.items()))
+    score(test=joined)
+    by_hand = read_score(run / "score_test").predictions
+    assert np.abs(by_hand.posteriors - predictions.posteriors).max() <= 2e-6  # of 6 decimals
+    assert by_hand.hypothesis == predictions.hypothesis
+    score(test=test, name="other")
+    assert np.abs(read_score(run / "score_other").predictions.posteriors - predictions.posteriors).max() > 1e-3
+
+
+def test_a_diluted_test_counts_and_names_whom_it_leaves_out(trained: Path, run: Path, tmp_path: Path, score) -> None:
+    test = Path(shutil.copytree(trained / "train", tmp_path / "test"))
+    emotions = read_table(test / "utt2emo")
+    lost = [name for name in emotions if name.startswith("s11-")]
+    one = next(name for name in lost if emotions[name] == "neutral")
+    (test / "utt2emo").write_text("".join(f"{name} {'sad' if name == one else emotion}\n"
+                                          for name, emotion in emotions.items()))
+    assert f"left out 8 utterances, whose speakers have no second neutral one: {' '.join(lost)}\n" in score(
+        test=test, name=DILUTED_TEST)
+    record = read_score(run / "score_test_diluted").record
+    assert (record["utterances"], record["left_out"], record["dropped"]) == (24, 8, 0)
+
+
+def test_a_diluted_test_that_cannot_be_made_says_why(trained: Path, run: Path, score, monkeypatch) -> None:
+    assert "left empty, since no speaker has two neutral utterances" in score(name=DILUTED_TEST)  # dev: one of each
+    assert reason_for_no_score(run / "score_test_diluted") == "no speaker has two neutral utterances"
+    assert "up to date" in score(name=DILUTED_TEST)
+    monkeypatch.setitem(SYSTEMS, "mfcc", replace(SYSTEMS["mfcc"], can_join=False))
+    shutil.rmtree(run / "score_test_diluted")
+    assert "left empty, since examples of this system have no length" in score(name=DILUTED_TEST)

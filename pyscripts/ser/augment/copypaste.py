@@ -18,7 +18,7 @@ from ser.base.errors import SerError
 SCHEMES = {"none": "No CP", "se-cp": "SE-CP", "n-cp": "N-CP", "n+se-cp": "N+SE-CP"}  # titles as tables have them
 SHORT_UTTERANCES = ("pad", "repeat")
 COPYPASTE_SHARE = 0.8  # of an epoch's batches, §3.2.2
-_KINDS = ("none", "n-cp", "se-cp")
+KINDS = ("none", "n-cp", "se-cp")
 _NONE, _N_CP, _SE_CP = range(3)
 _RUN = 32  # consecutive utterances that stay together when there is a window: about a megabyte of features
 # Random streams: the last number of a seed says what its stream is used for. (NumPy takes a seed [s, e] for [s, e, 0].)
@@ -66,7 +66,10 @@ class BatchPlan:
         """
         size, more = divmod(len(self), world)
         begin = rank * size + min(rank, more)
-        examples = slice(begin, begin + size + (rank < more))
+        return self.select(slice(begin, begin + size + (rank < more)))
+
+    def select(self, examples: slice | np.ndarray) -> BatchPlan:
+        """Return the batch that has these examples only, in this order."""
         arrays = {name: value[examples] for name, value in vars(self).items()
                   if name not in ("kind", "ahead") and value is not None}
         return replace(self, **arrays)
@@ -208,7 +211,7 @@ class CopyPaste:
             start = np.where(short, random.integers(0, np.maximum(frames, 1)), 0)
             filled = np.where(frames > 0, crop, 0)
         kinds = np.where(partner >= 0, kind, _NONE)
-        return BatchPlan(_KINDS[kind], utterances, first, frames, start, filled, labels, kinds)
+        return BatchPlan(KINDS[kind], utterances, first, frames, start, filled, labels, kinds)
 
     @staticmethod
     def _same_emotion_partners(base: np.ndarray, labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -252,7 +255,7 @@ def describe(plan: BatchPlan, batch: int, utterances: Sequence[str], classes: Se
         used = [p for p in range(2) if plan.utterances[index, p] >= 0]
         record = {
             "batch": batch,
-            "kind": _KINDS[plan.kinds[index]],
+            "kind": KINDS[plan.kinds[index]],
             "parts": [
                 [utterances[plan.utterances[index, p]], int(plan.first[index, p]), int(plan.frames[index, p])]
                 for p in used

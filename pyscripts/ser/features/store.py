@@ -159,17 +159,18 @@ class FeatureStore:
             self._file.let_go_after(rows.nbytes + 2 * _FAULT_BYTES * len(parts))
         return rows.to(self.device, non_blocking=True).float()
 
-    def in_length_order(self, frame_budget: int) -> Iterator[np.ndarray]:
-        """Yield indices of utterances of similar lengths, longest first.
 
-        A batch has at most `frame_budget` padded frames, or one utterance.
-        """
-        order = np.argsort(-self.lengths, kind="stable")
-        position = 0
-        while position < len(order):
-            size = max(1, frame_budget // int(self.lengths[order[position]]))
-            yield order[position : position + size]
-            position += size
+def in_length_order(lengths: np.ndarray, rows: int) -> Iterator[np.ndarray]:
+    """Yield the indices of `lengths` (N,) in batches of similar lengths, longest first.
+
+    A batch has at most `rows` padded rows, or one example.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    position = 0
+    while position < len(order):
+        size = max(1, rows // int(lengths[order[position]]))
+        yield order[position : position + size]
+        position += size
 
 
 class _MappedRows:

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from ser.augment.copypaste import SCHEMES
+from ser.augment.dilution import DILUTED_TEST
 from ser.base.errors import SerError
 from ser.base.progress import progress
 from ser.base.words import some
-from ser.scoring.predictions import Predictions, read_predictions, read_score, score_folder
+from ser.scoring.predictions import Predictions, read_predictions, read_score, reason_for_no_score, score_folder
 from ser.scoring.results import Cell, Condition, Results, RunKey, RunScore, test_title
 
 Scores = Mapping[tuple[Condition, str], Mapping[RunKey, RunScore]]
@@ -62,11 +63,16 @@ def collect(
         for condition, found in runs.items() for key, run_dir in found.items() if key in expected[condition]
         for folder in run_dir.glob("score_*") if folder.is_dir()
     })
-    wanted = [
+    there = [
         (condition, test, key, score_folder(run_dir, test))
         for condition, found in runs.items() for key, run_dir in found.items() if key in expected[condition]
         for test in tests if (score_folder(run_dir, test) / "score.json").exists()
     ]
+    reasons = {folder: (test, reason) for _, test, _, folder in there if (reason := reason_for_no_score(folder))}
+    notes += [f"{test_title(test)}: left empty, since {reason}" for test, reason in dict.fromkeys(reasons.values())]
+    wanted = [place for place in there if place[3] not in reasons]
+    tests = tuple(test for test in tests if test in {scored for _, scored, _, _ in wanted} or
+                  test not in {emptied for emptied, _ in reasons.values()})
     if not wanted:
         raise SerError(
             "\n  ".join([f"{exp_dir}: no scores of the runs asked for (<condition>/[fold<k>/]seed<n>/score_<test set>/"
@@ -80,7 +86,7 @@ def collect(
         try:
             score = read_score(folder)
             run = RunScore(folder, score.record, *_speaker_counts(score.predictions))
-            identity = hash((score.predictions.utterances, score.predictions.speakers, score.predictions.reference))
+            identity = hash((score.predictions.parts, score.predictions.speakers, score.predictions.reference))
             first, expected_identity = tested.setdefault((test, key[0], condition.reads), (folder, identity))
             if identity != expected_identity:
                 raise SerError(_difference(score.predictions, folder, first))
@@ -138,19 +144,24 @@ def _differing_tests(tested: Mapping[tuple[str, int | None, str], tuple[Path, in
 
 
 def _dropped(scores: Scores) -> list[str]:
-    """Name the test sets of which the front end dropped utterances, over all folds."""
-    found: dict[tuple[str, str], dict[int | None, tuple[int, int]]] = {}
+    """Name the test sets that lack utterances, dropped by the front end or left out, over all folds."""
+    found: dict[tuple[str, str], dict[int | None, tuple[int, int, int]]] = {}
     for (condition, test), runs in scores.items():
         by_fold = found.setdefault((test, condition.reads), {})
         for (fold, _), run in runs.items():
-            by_fold[fold] = max(by_fold.get(fold, (0, 0)), (run.record["dropped"], run.record["utterances"]))
+            counts = tuple(run.record[name] for name in ("dropped", "left_out", "utterances"))
+            by_fold[fold] = max(by_fold.get(fold, (0, 0, 0)), counts)
     several = len({features for _, features in found}) > 1
     notes = []
     for (test, features), by_fold in found.items():
-        dropped, tested = map(sum, zip(*by_fold.values(), strict=True))
+        dropped, left_out, tested = map(sum, zip(*by_fold.values(), strict=True))
+        total = dropped + left_out + tested
         if dropped:
-            notes.append(f"{test_title(test)}: {dropped} of {dropped + tested} utterances were dropped by the front end"
+            notes.append(f"{test_title(test)}: {dropped} of {total} utterances were dropped by the front end"
                          + (f" of {features}" if several else ""))
+        if left_out:
+            notes.append(f"{test_title(test)}: {left_out} of {total} utterances were left out, whose speakers have no "
+                         "second neutral utterance" + (f" in {features}" if several else ""))
     return notes
 
 
@@ -195,11 +206,13 @@ def _expected(asked: Iterable[int] | None, seen: set[int]) -> tuple[int, ...]:
 
 
 def _tests(names: set[str]) -> tuple[str, ...]:
-    """Sort test sets as the tables have them: the clean one, the noisy ones from the highest SNR down, the others."""
+    """Sort test sets as the tables have them: clean, diluted, noisy from the highest SNR down, others."""
 
     def order(name: str) -> tuple[int, float, str]:
         match = re.fullmatch(r"test_snr(-?[\d.]+)", name)
-        return (0, 0, "") if name == "test" else (1, -float(match[1]), "") if match else (2, 0, name)
+        if name in ("test", DILUTED_TEST):
+            return 0, len(name), ""
+        return (1, -float(match[1]), "") if match else (2, 0, name)
 
     return tuple(sorted(names, key=order))
 
@@ -218,7 +231,7 @@ def _speaker_counts(predictions: Predictions) -> tuple[tuple[str, ...], np.ndarr
 def _difference(predictions: Predictions, folder: Path, first: Path) -> str:
     """Say where two runs that must have been tested on the same utterances differ."""
     other = read_predictions(first / "predictions.tsv")
-    here, there = (set(zip(p.utterances, p.speakers, p.reference, strict=True)) for p in (predictions, other))
+    here, there = (set(zip(p.parts, p.speakers, p.reference, strict=True)) for p in (predictions, other))
     example = " ".join(min(here ^ there))
     return (
         f"{folder} and {first} were not tested on the same utterances, speakers and labels: {len(here ^ there)} "

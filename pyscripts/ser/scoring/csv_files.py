@@ -60,6 +60,7 @@ _RUN_COLUMNS: Columns = {
     "utterances": lambda row: row.record["utterances"],
     "dropped": lambda row: row.record["dropped"],
     "normalised_over": lambda row: _normalised_over(row.record["normalised_over"]),
+    "left_out": lambda row: row.record["left_out"],
     **{name: lambda row, name=name: 100 * row.record[name] for name in MEASURES},
     "checkpoint": lambda row: row.record["checkpoint"]["path"],
     "epoch": lambda row: row.record["checkpoint"]["epoch"],

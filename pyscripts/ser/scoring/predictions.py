@@ -23,6 +23,7 @@ from ser.base.words import some
 from ser.scoring.metrics import MEASURES, metrics
 
 _FIXED_COLUMNS = ("utterance", "speaker", "reference", "hypothesis")
+_PARTS = "parts"  # a column of tests whose examples are joined
 _DECIMALS = 6
 
 
@@ -30,7 +31,8 @@ _DECIMALS = 6
 class Predictions:
     """The output of one network on one test set: N utterances in C-locale order, C classes.
 
-    `posteriors` is (N, C), each row summing to 1; `reference` and `hypothesis` hold class names.
+    `posteriors` is (N, C), each row summing to 1; `reference` and `hypothesis` hold class names. `parts` are the ids,
+    with a blank between them, that were joined to make each utterance, in order: the id itself where nothing was.
     """
 
     classes: tuple[str, ...]
@@ -38,6 +40,7 @@ class Predictions:
     speakers: tuple[str, ...]
     reference: tuple[str, ...]
     hypothesis: tuple[str, ...]
+    parts: tuple[str, ...]
     posteriors: np.ndarray
 
 
@@ -75,14 +78,17 @@ def write_predictions(
     reference: Sequence[str],
     posteriors: np.ndarray,
     classes: Sequence[str],
+    parts: Sequence[str] | None = None,
 ) -> Predictions:
     """Write one tab-separated line per utterance, sorted by utterance, and return what was written.
 
-    Columns: utterance, speaker, reference, hypothesis, then the posterior of each class, rounded to 6 decimals. The
-    hypothesis is the class of the highest posterior before rounding, the first one of several equal.
+    Columns: utterance, speaker, reference, hypothesis, parts where there are any, then the posterior of each class,
+    rounded to 6 decimals. The hypothesis is the class of the highest posterior before rounding, the first one of
+    several equal.
 
     Args:
         posteriors: (N, C), rows in the order of `utterances`, columns in the order of `classes`.
+        parts: of each utterance, as in `Predictions`; None: nothing was joined.
 
     Raises:
         SerError: lists of different lengths, an utterance twice, a reference that is not one of `classes`, or
@@ -96,10 +102,13 @@ def write_predictions(
             f"shape {posteriors.shape} for {len(classes)} classes do not fit together"
         )
     order = sorted(range(count), key=lambda row: utterances[row].encode())
-    lines = ["\t".join((*_FIXED_COLUMNS, *classes))]
     hypothesis = [classes[column] for column in posteriors.argmax(axis=1)]
+    columns = dict(zip(_FIXED_COLUMNS, (utterances, speakers, reference, hypothesis), strict=True))
+    if parts is not None:
+        columns[_PARTS] = parts
+    lines = ["\t".join((*columns, *classes))]
     for row in order:
-        fields = (utterances[row], speakers[row], reference[row], hypothesis[row])
+        fields = [column[row] for column in columns.values()]
         problem = _problem_with(fields, posteriors[row], classes)
         if problem:
             raise SerError(f"{path}: cannot write {utterances[row]}: {problem}")
@@ -109,8 +118,9 @@ def write_predictions(
     if doubled:
         raise SerError(f"{path}: {some(doubled)} scored twice")
     write_text(path, "\n".join(lines) + "\n")
-    others = (tuple(column[row] for row in order) for column in (speakers, reference, hypothesis))
-    return Predictions(tuple(classes), tuple(names), *others, posteriors[order])
+    written = (tuple(column[row] for row in order)
+               for column in (utterances, speakers, reference, hypothesis, parts or utterances))
+    return Predictions(tuple(classes), *written, posteriors[order])
 
 
 def read_predictions(path: str | os.PathLike[str]) -> Predictions:
@@ -132,8 +142,9 @@ def read_predictions(path: str | os.PathLike[str]) -> Predictions:
     if lines.pop():
         raise SerError(f"{path}:{len(lines) + 1}: the last line is cut short")
     header = lines[0].split("\t") if lines else []
-    fixed, classes = len(_FIXED_COLUMNS), tuple(header[len(_FIXED_COLUMNS):])
-    if tuple(header[:fixed]) != _FIXED_COLUMNS or not classes or len(set(classes)) != len(classes):
+    fixed = len(_FIXED_COLUMNS) + (header[len(_FIXED_COLUMNS):][:1] == [_PARTS])
+    classes = tuple(header[fixed:])
+    if tuple(header[: len(_FIXED_COLUMNS)]) != _FIXED_COLUMNS or not classes or len(set(classes)) != len(classes):
         raise SerError(f"{path}:1: expected the header {' '.join(_FIXED_COLUMNS)} and a column for each class")
     rows: dict[str, list[str]] = {}
     posteriors: list[list[float]] = []
@@ -147,14 +158,16 @@ def read_predictions(path: str | os.PathLike[str]) -> Predictions:
             values = [float(field) for field in fields[fixed:]]
         except ValueError:
             raise SerError(f"{path}:{number}: a posterior of {fields[0]} is not a number") from None
-        problem = _problem_with(fields, values, classes)
+        problem = _problem_with(fields[:fixed], values, classes)
         if problem:
             raise SerError(f"{path}:{number}: {fields[0]}: {problem}")
         rows[fields[0]] = fields
         posteriors.append(values)
     if not rows:
         raise SerError(f"{path}: holds no utterances")
-    columns = zip(*(fields[:fixed] for fields in rows.values()), strict=True)
+    columns = list(zip(*(fields[:fixed] for fields in rows.values()), strict=True))
+    if fixed == len(_FIXED_COLUMNS):
+        columns.append(columns[0])  # nothing was joined
     return Predictions(classes, *columns, np.array(posteriors))
 
 
@@ -168,6 +181,9 @@ def write_score(
     classes: Sequence[str],
     checkpoint: Mapping[str, Any],
     dropped: int = 0,
+    *,
+    parts: Sequence[str] | None = None,
+    left_out: int = 0,
     normalised_over: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Write `<run_dir>/score_<test_set>/{predictions.tsv,score.json}` and return the content of `score.json`.
@@ -180,6 +196,8 @@ def write_score(
             whatever else is worth keeping, as JSON values; the path is recorded relative to `run_dir`.
         dropped: utterances of the test set's lists that have no features, and so are not among the N.
         normalised_over: for features normalised by speaker, how many recordings of each test speaker that took.
+        left_out: utterances with features that the test has no use for, such as a diluted test of a speaker without a
+            second neutral one; they are not among the N either.
 
     Raises:
         SerError: see `write_predictions`.
@@ -187,11 +205,12 @@ def write_score(
     folder = score_folder(run_dir, test_set)
     (folder / "score.json").unlink(missing_ok=True)
     tsv = folder / "predictions.tsv"
-    predictions = write_predictions(tsv, utterances, speakers, reference, posteriors, classes)
+    predictions = write_predictions(tsv, utterances, speakers, reference, posteriors, classes, parts)
     record = {
         "test_set": test_set,
         "utterances": len(predictions.utterances),
         "dropped": dropped,
+        "left_out": left_out,
         "normalised_over": dict(normalised_over or {}),
         "classes": list(classes),
         "checkpoint": {
@@ -213,6 +232,24 @@ def recordings_used(normalised_over: Mapping[str, int]) -> str:
     return f"{number} of each of {len(normalised_over)} speakers"
 
 
+def write_no_score(run_dir: str | os.PathLike[str], test_set: str, reason: str) -> Path:
+    """Write, in place of a score, a `score.json` that says why there is none; return its path."""
+    path = score_folder(run_dir, test_set) / "score.json"
+    path.with_name("predictions.tsv").unlink(missing_ok=True)
+    write_text(path, json.dumps({"test_set": test_set, "utterances": 0, "reason": reason}) + "\n")
+    return path
+
+
+def reason_for_no_score(folder: str | os.PathLike[str]) -> str | None:
+    """Return the reason that `write_no_score` left in a score's folder; None where there is a score, or a broken one.
+    """
+    try:
+        record = json.loads((Path(folder) / "score.json").read_text(encoding="utf-8"))
+        return record.get("reason")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
 def score_folder(run_dir: str | os.PathLike[str], test_set: str) -> Path:
     """Return the folder of a run's score on a test set."""
     return Path(run_dir) / f"score_{test_set}"
@@ -221,7 +258,7 @@ def score_folder(run_dir: str | os.PathLike[str], test_set: str) -> Path:
 def read_score(folder: str | os.PathLike[str]) -> Score:
     """Read `score.json` and `predictions.tsv` of a `score_<test set>` folder and check one against the other.
 
-    What a `score.json` of an earlier version lacks is filled in: measures from the predictions, `dropped` with 0,
+    What a `score.json` of an earlier version lacks is filled in: measures from the predictions, counts with 0,
     `normalised_over` with {}.
 
     Raises:
@@ -230,12 +267,12 @@ def read_score(folder: str | os.PathLike[str]) -> Score:
     folder = Path(folder)
     path, tsv = folder / "score.json", folder / "predictions.tsv"
     try:
-        record = {"dropped": 0, "normalised_over": {}, **json.loads(path.read_text(encoding="utf-8"))}
+        record = {"dropped": 0, "left_out": 0, "normalised_over": {}, **json.loads(path.read_text(encoding="utf-8"))}
         test_set, classes, digest = record["test_set"], tuple(record["classes"]), record["predictions_sha256"]
-        count, dropped, confusion = int(record["utterances"]), int(record["dropped"]), record["confusion"]
+        count, confusion = int(record["utterances"]), record["confusion"]
         recorded = {name: float(record[name]) for name in MEASURES if name in record}
-        if dropped < 0 or {"path", "epoch"} - set(record["checkpoint"]):
-            raise ValueError("dropped or checkpoint")
+        if min(int(record["dropped"]), int(record["left_out"])) < 0 or {"path", "epoch"} - set(record["checkpoint"]):
+            raise ValueError("dropped, left_out or checkpoint")
         record["normalised_over"] = {speaker: int(number) for speaker, number in record["normalised_over"].items()}
     except FileNotFoundError:
         raise SerError(f"{path}: no such file") from None
@@ -264,6 +301,8 @@ def _problem_with(fields: Sequence[str], posteriors: Sequence[float], classes: S
     for label in fields[2:4]:
         if label not in classes:
             return f"{label} is not one of the classes {' '.join(classes)}"
+    if len(fields) > len(_FIXED_COLUMNS) and fields[0] not in fields[-1].split():
+        return f"is not among its parts, {fields[-1]}"
     if not all(0 <= value <= 1 for value in posteriors):  # false for NaN as well
         return "a posterior is not a number from 0 to 1"
     # A float32 softmax is off by less than 1e-5; each rounded value adds up to half of the last decimal.

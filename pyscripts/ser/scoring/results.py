@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ser.augment.copypaste import SCHEMES
+from ser.augment.dilution import DILUTED_TEST
 from ser.scoring.metrics import weighted_f1
 from ser.scoring.significance import bootstrap_f1, interval, randomisation_p
 
@@ -285,7 +286,7 @@ class _Resampled:
 def test_title(test: str) -> str:
     """Name a test set: `test` is the clean test, `test_snr10` the 10 dB test; others go by their own names."""
     match = re.fullmatch(r"test_snr(-?[\d.]+)", test)
-    return f"{match[1]} dB test" if match else "clean test" if test == "test" else test
+    return f"{match[1]} dB test" if match else {"test": "clean test", DILUTED_TEST: "diluted test"}.get(test, test)
 
 
 test_title.__test__ = False  # a name that pytest would collect

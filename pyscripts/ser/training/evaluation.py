@@ -8,20 +8,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ser.features.store import FeatureStore
+from ser.augment.copypaste import BatchPlan
+from ser.features.store import FeatureStore, in_length_order
 from ser.training.distributed import World
 from ser.training.systems import Store
 
 _BATCHES_AHEAD = 10  # read at a time from a stream, so that there are utterances of like lengths among them
 
 
-def log_posteriors(model: nn.Module, store: Store) -> np.ndarray:
+def log_posteriors(model: nn.Module, store: Store, plan: BatchPlan | None = None) -> np.ndarray:
     """Return log class posteriors (N, classes), float32, of every utterance of the store, taken whole, in its order.
 
-    Computed in float32 whatever the precision of training, in batches of like lengths; no utterance's result depends
-    on the others'. The model is left in evaluation mode.
+    With a plan they are of its examples, (B, classes), in its order. Computed in float32 whatever the precision of
+    training, in batches of like lengths; no result depends on the others. The model is left in evaluation mode.
     """
-    return _of_each(lambda frames, lengths, _: model(frames, lengths).log_softmax(1), model, store)
+    return _of_each(lambda frames, lengths, _: model(frames, lengths).log_softmax(1), model, store, plan)
 
 
 def losses_and_choices(
@@ -37,7 +38,7 @@ def losses_and_choices(
         scores = model(frames, lengths).log_softmax(1)
         return torch.stack([-scores.gather(1, truth[indices, None])[:, 0], scores.argmax(1)], 1)
 
-    losses, choices = world.sum(_of_each(of_batch, model, store, world.rank, world.world_size)).T
+    losses, choices = world.sum(_of_each(of_batch, model, store, None, world.rank, world.world_size)).T
     return losses, choices.astype(np.int64)
 
 
@@ -82,22 +83,28 @@ def _of_each(
     function: Callable[[Tensor, Tensor, Tensor], Tensor],
     model: nn.Module,
     store: Store,
+    plan: BatchPlan | None = None,
     part: int = 0,
     parts: int = 1,
 ) -> np.ndarray:
-    """Return what a function of a batch's rows, lengths and indices gives, (N, …), in the store's order.
+    """Return what a function of a batch's rows, lengths and indices gives, (N, …), in the store's order or the plan's.
 
     Of several parts of the work only one is done; other results are 0.
     """
+    def of_batch(indices: np.ndarray) -> Tensor:
+        batch = store.whole(indices) if plan is None else store.batch(plan.select(indices))
+        return function(*batch, torch.from_numpy(indices).to(store.device))
+
     model.eval()
+    total = store.lengths if plan is None else plan.filled.sum(1)
     rows, order = [], []
-    for number, indices in enumerate(store.in_length_order(store.BATCH_ROWS[store.device.type])):
+    for number, indices in enumerate(in_length_order(total, store.BATCH_ROWS[store.device.type])):
         if number % parts == part:
-            rows.append(function(*store.whole(indices), torch.from_numpy(indices).to(store.device)))
+            rows.append(of_batch(indices))
             order.append(indices)
     if not rows:
         indices = np.arange(1)  # one whole utterance says how wide rows are
-        rows, order = [0 * function(*store.whole(indices), torch.from_numpy(indices).to(store.device))], [indices]
-    result = np.zeros((len(store.lengths), rows[0].shape[1]), np.float32)
+        rows, order = [0 * of_batch(indices)], [indices]
+    result = np.zeros((len(total), rows[0].shape[1]), np.float32)
     result[np.concatenate(order)] = torch.cat(rows).cpu().numpy()
     return result

@@ -6,7 +6,7 @@ Options, checks, folder names, help texts and checkpoints take their names from 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -61,9 +61,6 @@ class Store(Protocol):
     def prefetch(self, utterances: np.ndarray) -> None:
         """Have utterances that will be needed soon read in the background."""
 
-    def in_length_order(self, rows: int) -> Iterator[np.ndarray]:
-        """Yield all indices in batches of like lengths of at most so many padded rows."""
-
 
 def _classification() -> type[Objective]:
     from ser.training.classification import Classification
@@ -112,6 +109,7 @@ class System:
         labels: data directories, their utterances and the name of a table to the labels there.
         identity: data directories to a hash that changes when their features do, without reading them.
         front_end: data directories to the options that made their features.
+        can_join: whether examples have a length, so that two can be joined: the diluted test needs it.
     """
 
     what: str
@@ -122,6 +120,7 @@ class System:
     labels: Callable[[Sequence[str], Sequence[str], str], Labels]
     identity: Callable[[Sequence[str]], str]
     front_end: Callable[[Sequence[str]], str]
+    can_join: bool = True
 
 
 def _resnet(dim: int, classes: int, options: TrainOptions) -> nn.Module:
