@@ -23,7 +23,7 @@ from ser.base.errors import SerError, run_main
 from ser.scoring.collect import collect
 from ser.scoring.paper_tables import paper_tables, read_paper
 from ser.scoring.report import runs_line, write_corpus_report, write_overall_report
-from ser.scoring.result_tables import baseline_sentences, summary_tables
+from ser.scoring.result_tables import baseline_sentences, summary_table
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 PAPERS = sorted(path.name.removesuffix("_tables.json") for path in CONF.glob("*_tables.json"))
@@ -82,8 +82,7 @@ def report_corpus(args: argparse.Namespace, paper: dict) -> None:
     corpus = args.paper_corpus or (recipe if recipe in paper["corpora"] else None)
     written = write_corpus_report(results, args.out or args.exp_dir / "results", paper, corpus)
     print(f"{recipe}: {runs_line(results)}")
-    for table in summary_tables(results):
-        print(f"\n{table.text()}")
+    print(f"\n{summary_table(results).text()}")
     print_notes(baseline_sentences(results))
     print_notes(results.notes)
     print(f"\nReport: {written[0]} (and {len(written) - 1} CSV and PNG files beside it)")

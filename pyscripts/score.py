@@ -145,7 +145,7 @@ def dilute_store(
 ) -> Dilution | str:
     """Return the diluted test of a store's utterances, or the reason why there is none."""
     if not system.can_join:
-        return "examples of this system have no length"
+        return "examples without a length cannot be joined"
     if NEUTRAL not in classes:
         return f"there is no class {NEUTRAL}"
     dilution = dilute(store.utterances, speakers, labels, store.lengths, classes.index(NEUTRAL))

@@ -139,16 +139,16 @@ def test_dry_run_judges_by_what_was_measured(grid: Grid, undisturbed) -> None:
 
 def test_deleted_scores_are_made_again_alone_and_a_failure_stops_nothing_else(grid: Grid, undisturbed) -> None:
     before = grid.checkpoints()
-    good, bad = grid.work / RUNS[2] / "score_test_snr10", grid.work / RUNS[3] / "score_test"
+    good, bad = grid.work / RUNS[2] / "score_test_diluted", grid.work / RUNS[3] / "score_test"
     for folder in (good, bad):
         shutil.rmtree(folder)
     bad.write_text("in the way")
     printed = grid.run("--stage", "3", ok=False)
     assert "2 of 4 runs are finished, to do:" in printed
-    assert re.search(rf"iemocap/\S+_none_random_{TAG}/fold1/seed0 +trained, no scores on test_snr10", printed)
+    assert re.search(rf"iemocap/\S+_none_random_{TAG}/fold1/seed0 +trained, no scores on test_diluted", printed)
     log = max(grid.work.glob("grid/*/run.1.log")).read_text()
     assert "seed0 is up to date" in log and "epoch" not in log
-    assert "score_test/score.json is up to date" in log and "test_snr10: weighted F1" in log
+    assert "score_test/score.json is up to date" in log and "test_diluted: weighted F1" in log
     log = max(grid.work.glob("grid/*/run.2.log"))
     assert f"1 of 2 runs failed:\n  {RUNS[3].replace('/exp', '')}: log {log}" in printed
     overall = (grid.work / "grid" / "results" / "overall.md").read_text()

@@ -57,7 +57,7 @@ def test_the_example_of_the_readme(table: Path) -> None:
     seed = work / "exp/mfcc-resnet_clean_n-cp_random_tiny/fold2/seed0"
     score = json.loads((seed / "score_test/score.json").read_text())
     assert score["classes"] == ["angry", "neutral", "sad"] and score["utterances"] == 3
-    assert "Weighted F1 (%), clean test" in printed and (work / "exp/results/report.md").is_file()
+    assert "Weighted F1 (%)\n" in printed and (work / "exp/results/report.md").is_file()
     again = [command[0], "--config", str(seed / "config.yaml"), "--recipe", "table", "--stage", "4"]
     assert "exp/mfcc-resnet_clean_n-cp_random_tiny/fold2/seed0" in run(table, again, "--stop-stage", "4")
 

@@ -21,8 +21,8 @@ from ser.base.errors import SerError
 from ser.scoring import significance
 from ser.scoring.collect import collect
 from ser.scoring.paper_tables import paper_marks, paper_tables, read_paper
-from ser.scoring.predictions import write_score
-from ser.scoring.result_tables import summary_tables
+from ser.scoring.predictions import write_no_score, write_score
+from ser.scoring.result_tables import summary_table
 from ser.scoring.results import Condition
 
 PAPER = ROOT / "conf" / "copypaste_tables.json"
@@ -58,14 +58,21 @@ def same(wrong: int, speakers: int = 4) -> dict[str, int]:
     return {f"s{number:02d}": wrong for number in range(speakers)}
 
 
+TESTS = ("test", "test_diluted", "test_snr10", "test_snr0")
+
+
 @pytest.fixture
 def exp(tmp_path) -> Path:
-    """Clean training, random initialisation: No CP 60 ± 10 over seeds, N-CP 80 for all of them, N+SE-CP lacks a run."""
+    """Clean training, random initialisation: No CP 60 ± 10 over seeds, N-CP 80 for all of them, N+SE-CP lacks a run.
+
+    Diluted, No CP has 20, N-CP 70.
+    """
     exp = tmp_path / "corpus" / "exp"
     for seed, wrong in enumerate([5, 4, 3]):
-        for test in ("test", "test_snr0", "test_snr10"):
-            write_run(exp, "mfcc-resnet_clean_none_random", f"seed{seed}", same(wrong), test)
-            write_run(exp, "mfcc-resnet_clean_n-cp_random", f"seed{seed}", same(2), test)
+        for test in TESTS:
+            diluted = test == "test_diluted"
+            write_run(exp, "mfcc-resnet_clean_none_random", f"seed{seed}", same(8 if diluted else wrong), test)
+            write_run(exp, "mfcc-resnet_clean_n-cp_random", f"seed{seed}", same(3 if diluted else 2), test)
             if seed < 2:
                 write_run(exp, "mfcc-resnet_clean_n+se-cp_random", f"seed{seed}", same(seed), test)
     return exp
@@ -80,15 +87,14 @@ def test_printed_tables_are_exact(exp, monkeypatch, capsys):
     run_report(monkeypatch, "--exp-dir", exp)
     out = capsys.readouterr().out
     table = """\
-Training data  Init          No CP        N-CP           N+SE-CP
-----------------------------------------------------------------
-Clean          random  60.0 ± 10.0  80.0 ± 0.0  95.0 (2/3 runs)*
+Training data  Init    Scheme         clean test      diluted test        10 dB test         0 dB test
+------------------------------------------------------------------------------------------------------
+Clean          random  No CP         60.0 ± 10.0        20.0 ± 0.0       60.0 ± 10.0       60.0 ± 10.0
+Clean          random  N-CP           80.0 ± 0.0        70.0 ± 0.0        80.0 ± 0.0        80.0 ± 0.0
+Clean          random  N+SE-CP  95.0 (2/3 runs)*  95.0 (2/3 runs)*  95.0 (2/3 runs)*  95.0 (2/3 runs)*
 """
-    assert out.startswith("corpus: mean ± standard deviation over seeds 0 1 2\n\nWeighted F1 (%), clean test\n" + table)
-    assert [line for line in out.splitlines() if line.startswith("Weighted F1")] == [
-        "Weighted F1 (%), clean test", "Weighted F1 (%), 10 dB test", "Weighted F1 (%), 0 dB test"
-    ]
-    for test in ("test", "test_snr10", "test_snr0"):
+    assert out.startswith("corpus: mean ± standard deviation over seeds 0 1 2\n\nWeighted F1 (%)\n" + table)
+    for test in TESTS:
         assert f"* mfcc-resnet_clean_n+se-cp_random on {test} lacks seed2\n" in out
 
 
@@ -107,7 +113,7 @@ def test_written_files(exp, monkeypatch, tmp_path):
     out = tmp_path / "out"
     run_report(monkeypatch, "--exp-dir", exp, "--out", out)
     rows = list(csv.DictReader((out / "summary.csv").open()))
-    assert len(rows) == 3 * 3 * 7
+    assert len(rows) == 4 * 3 * 7
     first = {key: rows[0][key] for key in ("test", "scheme", "measure", "mean", "standard_deviation", "runs")}
     assert first == {
         "test": "test", "scheme": "none", "measure": "weighted_f1", "mean": "60.0000", "standard_deviation": "10.0000",
@@ -116,13 +122,17 @@ def test_written_files(exp, monkeypatch, tmp_path):
     partial = [row for row in rows if row["scheme"] == "n+se-cp"]
     assert all((row["runs"], row["expected_runs"], row["standard_deviation"]) == ("2", "3", "") for row in partial)
     runs = list(csv.DictReader((out / "runs.csv").open()))
-    assert len(runs) == 24 and runs[0]["checkpoint"] == "best.pt" and runs[0]["epoch"] == "3"
+    assert len(runs) == 32 and runs[0]["checkpoint"] == "best.pt" and runs[0]["epoch"] == "3"
     markdown = (out / "report.md").read_text()
-    assert "| Clean | random | 60.0 ± 10.0 | 80.0 ± 0.0 | 95.0 (2/3 runs)\\* |" in markdown
+    assert "| Clean | random | N-CP | 80.0 ± 0.0 | 70.0 ± 0.0 | 80.0 ± 0.0 | 80.0 ± 0.0 |" in markdown
     assert "| Clean | random | N-CP | 80.0 [80.0, 80.0] | +20.0 [+20.0, +20.0] | 0.125 |" in markdown
+    assert ("**Against No CP, diluted test**\n\n| Training data | Init | Scheme | Weighted F1 [95 %] | Difference to "
+            "No CP [95 %] | p |") in markdown
+    assert "| Clean | random | N-CP | 70.0 [70.0, 70.0] | +50.0 [+50.0, +50.0] | 0.125 |" in markdown
+    assert "neutral ones are joined too, so that length tells nothing" in markdown
     assert "| Clean | random | N+SE-CP | lacks runs | — | — |" in markdown
     images = re.findall(r"\]\((.*\.png)\)", markdown)
-    assert len(images) == 4
+    assert len(images) == 5
     for image in images:
         assert (out / image).read_bytes().startswith(b"\x89PNG")
     assert not list(out.glob(".*"))
@@ -173,7 +183,7 @@ def test_damaged_scores_are_all_named_with_the_remedy(exp):
     with pytest.raises(SerError) as caught:
         collect(exp, "ravdess")
     message = str(caught.value)
-    assert message.startswith("2 of 24 scores cannot be used") and str(one) in message and str(other) in message
+    assert message.startswith("2 of 32 scores cannot be used") and str(one) in message and str(other) in message
     assert f"./run.sh --recipe ravdess --stage 4 --config {one.parent.parent}/config.yaml" in message
 
 
@@ -223,22 +233,23 @@ def test_folders_of_before_models_had_names(exp, tmp_path):
 def test_models_and_tags_stand_side_by_side(exp):
     """In rows of their own, each with its own No CP; what they do not have in common needs no warning."""
     def row_starts() -> list[tuple[str, ...]]:
-        table = summary_tables(collect(exp, "corpus"))[0]
+        table = summary_table(collect(exp, "corpus"))
         return [tuple(table.header[:table.labels]), *(tuple(row[:table.labels + 1]) for row in table.rows)]
 
     for seed in range(3):
         for scheme, wrong in (("none", 4), ("n-cp", 1)):
             write_run(exp, f"mfcc-resnet_clean_{scheme}_random_my_tag", f"seed{seed}", same(wrong), crop=99)
     assert row_starts() == [
-        ("Training data", "Init", "Tag"), ("Clean", "random", "", "60.0 ± 10.0"),
-        ("Clean", "random", "my_tag", "60.0 ± 0.0"),
+        ("Training data", "Init", "Tag", "Scheme"), ("Clean", "random", "", "No CP", "60.0 ± 10.0"),
+        ("Clean", "random", "", "N-CP", "80.0 ± 0.0"), ("Clean", "random", "", "N+SE-CP", "95.0 (2/3 runs)*"),
+        ("Clean", "random", "my_tag", "No CP", "60.0 ± 0.0"), ("Clean", "random", "my_tag", "N-CP", "90.0 ± 0.0"),
     ]
     for seed in range(3):
         write_run(exp, "mfcc16k-resnet_reverb_n-cp_random", f"seed{seed}", same(0), crop=300)
-    assert row_starts() == [
-        ("Model", "Training data", "Init", "Tag"), ("mfcc-resnet", "Clean", "random", "", "60.0 ± 10.0"),
-        ("mfcc-resnet", "Clean", "random", "my_tag", "60.0 ± 0.0"), ("mfcc16k-resnet", "reverb", "random", "", "—"),
-    ]
+    starts = row_starts()
+    assert starts[0] == ("Model", "Training data", "Init", "Tag", "Scheme")
+    assert starts[4] == ("mfcc-resnet", "Clean", "random", "my_tag", "No CP", "60.0 ± 0.0")
+    assert starts[6:] == [("mfcc16k-resnet", "reverb", "random", "", "N-CP", "100.0 ± 0.0")]
     results = collect(exp, "corpus")
     found = results.significance("test")
     assert not [note for note in results.notes if "BEWARE" in note]
@@ -249,7 +260,7 @@ def test_models_and_tags_stand_side_by_side(exp):
 
 def test_the_baseline_stands_beside_what_has_to_beat_it(exp, monkeypatch, capsys, tmp_path):
     """Each of 4 speakers has 70 % right by the baseline, which has one seed whatever the others have."""
-    for test in ("test", "test_snr0", "test_snr10"):
+    for test in TESTS:
         write_run(exp, "functionals-svm_clean_none_random", "seed0", same(3), test)
     results = collect(exp, "corpus")
     found = results.significance("test")
@@ -260,7 +271,7 @@ def test_the_baseline_stands_beside_what_has_to_beat_it(exp, monkeypatch, capsys
     assert not [note for note in results.notes if "functionals" in note]
     run_report(monkeypatch, "--exp-dir", exp, "--out", tmp_path, "--seeds", "0 1 2")
     out = capsys.readouterr().out
-    assert "functionals-svm  Clean          random         70.0" in out
+    assert re.search(r"functionals-svm +Clean +random +No CP( +70\.0){4}\n", out)
     assert (
         "Clean test: mfcc-resnet_clean_none_random does not beat the baseline functionals-svm_clean_none_random: "
         "weighted F1 60.0, difference -10.0 [-10.0, -10.0], p 0.125.\n" in out
@@ -315,11 +326,11 @@ def test_normalisation_by_speaker_is_said_under_every_table(tmp_path, monkeypatc
     printed = capsys.readouterr().out
     note = ("mfcc-speaker-vars-resnet: features are normalised over the test speakers' own recordings, without labels "
             "(36 of each of 4 speakers). ")
-    clean, noisy = printed.split("0 dB test", 1)
-    assert f"80.0\n{note}mfcc-resnet is with sliding means, which need none.\n" in clean
-    assert f"80.0\n{note}No runs with sliding means, which need none, stand beside it (--cmn sliding).\n" in noisy
+    assert f"80.0\n{note}mfcc-resnet is with sliding means, which need none.\n" in printed
     markdown = (exp / "results" / "report.md").read_text()
-    assert markdown.count(f"|\n\n{note}") == markdown.count("\n| --- ") == 6
+    assert markdown.count(f"|\n\n{note}") == markdown.count("\n| --- ") == 5
+    noisy = markdown.split("**Against No CP, 0 dB test**", 1)[1]
+    assert f"|\n\n{note}No runs with sliding means, which need none, stand beside it (--cmn sliding).\n" in noisy
     rows = list(csv.DictReader((exp / "results" / "summary.csv").open()))
     assert {(row["model"], row["normalised_over"]) for row in rows if row["test"] == "test"} == {
         ("mfcc-resnet", ""), ("mfcc-speaker-vars-resnet", "36.0000"),
@@ -458,7 +469,14 @@ def test_paper_tables_are_exact(exp):
     for seed in range(3):
         write_run(exp, "mfcc-resnet_clean_none_xvector", f"seed{seed}", same(3))
     tables, cells = paper_tables(read_paper(PAPER), {"cremad": collect(exp, "cremad")})
-    assert [table.title.split(":")[0] for table in tables] == [f"Table {number}" for number in (2, 3, 4, 5, 6)]
+    assert [table.title.split(":")[0] for table in tables] == [
+        *(f"Table {number}" for number in (2, 3, 4, 5, 6)), "Not in the paper", "Not in the paper"
+    ]
+    assert tables[-2].title == "Not in the paper: weighted F1 (%), random initialisation, diluted test"
+    assert [list(row) for row in tables[-2].rows] == [
+        ["Crema-D", "Clean", "ours", "20.00 ± 0.00", "—", "70.00 ± 0.00", "95.00 (2/3 runs)*"],
+        ["Crema-D", "Clean+Noise", "ours", "—", "—", "—", "—"],
+    ]
     assert [list(row) for row in tables[0].rows[:4]] == [
         ["Crema-D", "Clean", "ours", "60.00 ± 10.00", "—", "80.00 ± 0.00", "95.00 (2/3 runs)*"],
         ["", "", "paper", "71.46", "71.80", "74.34 (+2.88)", "73.79"],
@@ -523,7 +541,7 @@ def test_a_scheme_added_to_copypaste_is_in_every_table(exp, monkeypatch, tmp_pat
     for seed in range(3):
         write_run(exp, "mfcc-resnet_clean_x-cp_random", f"seed{seed}", same(0))
     run_report(monkeypatch, "--exp-dir", exp, "--out", tmp_path, "--paper", "copypaste", "--paper-corpus", "cremad")
-    assert re.search(r"N\+SE-CP +X-CP\n.*\n.* 100.0 ± 0.0\n", capsys.readouterr().out)
+    assert re.search(r"\n *Clean +random +X-CP +100.0 ± 0.0 ", capsys.readouterr().out)
     markdown = (tmp_path / "report.md").read_text()
     assert "| Clean | random | X-CP | 100.0 [100.0, 100.0] | +40.0 [+40.0, +40.0] | 0.125 |" in markdown
     assert "| N-CP | N+SE-CP |\n| --- | --- | --- | ---: |" in markdown  # the paper's own tables have its schemes
@@ -548,5 +566,50 @@ def test_damaged_paper_file_is_named(tmp_path):
         read_paper(tmp_path / "paper.json")
 
 
-def test_schemes_without_any_run_have_no_column(exp):
-    assert list(summary_tables(collect(exp, "corpus"))[0].header[2:]) == ["No CP", "N-CP", "N+SE-CP"]
+def test_schemes_without_any_run_have_no_row(exp):
+    assert [row[2] for row in summary_table(collect(exp, "corpus")).rows] == ["No CP", "N-CP", "N+SE-CP"]
+
+
+def test_a_test_left_empty_is_said_and_has_no_column(exp):
+    for run in exp.glob("*/seed*"):
+        write_no_score(run, "test_diluted", "there is no class neutral")
+    results = collect(exp, "corpus")
+    assert "diluted test" not in summary_table(results).header
+    assert [note for note in results.notes if "diluted" in note] == [
+        "diluted test: left empty, since there is no class neutral"
+    ]
+    for score in exp.glob("*/seed*/score_test*"):
+        if score.name != "score_test_diluted":
+            (score / "score.json").unlink()
+    with pytest.raises(SerError, match="no scores of the runs asked for"):
+        collect(exp, "corpus")
+
+
+def test_one_system_without_a_diluted_test_stands_beside_others(exp):
+    for seed in range(3):
+        folder = write_run(exp, "spec-alexnet_clean_none_random", f"seed{seed}", same(1))
+        write_no_score(folder.parent, "test_diluted", "examples without a length cannot be joined")
+    results = collect(exp, "corpus")
+    assert [row[-3] for row in summary_table(results).rows if "spec-alexnet" in row] == ["—"]
+    notes = [note for note in results.notes if "diluted" in note and "n+se-cp" not in note]
+    assert notes == ["diluted test: left empty of spec, since examples without a length cannot be joined"]
+
+
+def test_runs_diluted_otherwise_are_refused(exp):
+    """Beside other runs of a test, the same utterances joined to others are another test."""
+    score = exp / "mfcc-resnet_clean_none_random/seed0/score_test_diluted"
+    names = [line.split("\t")[:3] for line in (score / "predictions.tsv").read_text().splitlines()[1:]]
+    utterances, speakers, reference = zip(*names, strict=True)
+    write_score(score.parent, "test_diluted", utterances, speakers, reference, np.full((len(names), 4), 0.25), CLASSES,
+                {"path": score.parent / "best.pt", "epoch": 1}, parts=[f"{name} other" for name in utterances])
+    with pytest.raises(SerError, match="not tested on the same utterances"):
+        collect(exp, "corpus")
+
+
+def test_utterances_left_out_are_said(tmp_path):
+    folder = write_run(tmp_path, "mfcc-resnet_clean_none_random", "seed0", same(1), "test_diluted")
+    record = json.loads((folder / "score.json").read_text())
+    (folder / "score.json").write_text(json.dumps(record | {"left_out": 40}))
+    assert collect(tmp_path, "corpus").notes == (
+        "diluted test: 40 of 200 utterances were left out, whose speakers have no second neutral utterance",
+    )

@@ -192,4 +192,4 @@ def test_a_diluted_test_that_cannot_be_made_says_why(trained: Path, run: Path, s
     assert "up to date" in score(name=DILUTED_TEST)
     monkeypatch.setitem(SYSTEMS, "mfcc", replace(SYSTEMS["mfcc"], can_join=False))
     shutil.rmtree(run / "score_test_diluted")
-    assert "left empty, since examples of this system have no length" in score(name=DILUTED_TEST)
+    assert "left empty, since examples without a length cannot be joined" in score(name=DILUTED_TEST)

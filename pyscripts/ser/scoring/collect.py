@@ -68,11 +68,12 @@ def collect(
         for condition, found in runs.items() for key, run_dir in found.items() if key in expected[condition]
         for test in tests if (score_folder(run_dir, test) / "score.json").exists()
     ]
-    reasons = {folder: (test, reason) for _, test, _, folder in there if (reason := reason_for_no_score(folder))}
-    notes += [f"{test_title(test)}: left empty, since {reason}" for test, reason in dict.fromkeys(reasons.values())]
-    wanted = [place for place in there if place[3] not in reasons]
-    tests = tuple(test for test in tests if test in {scored for _, scored, _, _ in wanted} or
-                  test not in {emptied for emptied, _ in reasons.values()})
+    reasons = {(condition, test, key): reason for condition, test, key, folder in there
+               if (reason := reason_for_no_score(folder))}
+    notes += _left_empty(reasons, several=len({condition.reads for condition in runs}) > 1)
+    wanted = [place for place in there if place[:3] not in reasons]
+    tests = tuple(test for test in tests if test in {name for _, name, _, _ in wanted} or
+                  test not in {name for _, name, _ in reasons})
     if not wanted:
         raise SerError(
             "\n  ".join([f"{exp_dir}: no scores of the runs asked for (<condition>/[fold<k>/]seed<n>/score_<test set>/"
@@ -106,7 +107,8 @@ def collect(
     cells = {place: Cell(found, expected[place[0]]) for place, found in scores.items()}
     for condition in conditions:
         for test in tests:
-            missing = cells.get((condition, test), Cell({}, expected[condition])).missing
+            missing = [key for key in cells.get((condition, test), Cell({}, expected[condition])).missing
+                       if (condition, test, key) not in reasons]
             if missing:
                 notes.append(f"* {condition.name} on {test} lacks {_describe(missing)}")
     return Results(
@@ -141,6 +143,15 @@ def _differing_tests(tested: Mapping[tuple[str, int | None, str], tuple[Path, in
         f"BEWARE: {test_title(test)}: {' and '.join(names)} were not tested on the same utterances, so their scores do "
         "not compare" for test, names in unlike.items()
     ]
+
+
+def _left_empty(reasons: Mapping[tuple[Condition, str, RunKey], str], several: bool) -> list[str]:
+    """Name the test sets that could not be made, of `several` features or of the only ones there are."""
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for (condition, test, _), reason in reasons.items():
+        found.setdefault((test, reason), {})[condition.reads] = None
+    return [f"{test_title(test)}: left empty{f' of {some(features)}' if several else ''}, since {reason}"
+            for (test, reason), features in found.items()]
 
 
 def _dropped(scores: Scores) -> list[str]:

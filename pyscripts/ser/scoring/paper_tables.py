@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ser.augment.copypaste import SCHEMES
+from ser.augment.dilution import DILUTED_TEST
 from ser.base.errors import SerError
 from ser.scoring.result_tables import ResultTable, class_f1_of, weighted_f1_of
 from ser.scoring.results import TRAIN_DATA, Condition, Estimate, Results
@@ -21,9 +22,12 @@ from ser.scoring.results import TRAIN_DATA, Condition, Estimate, Results
 
 @dataclass(frozen=True)
 class PaperCell:
-    """One cell of a table of the paper: the paper's value (None for a corpus it has not) and ours, in per cent."""
+    """One cell of a table of the paper: the paper's value (None for what it has not) and ours, in per cent.
 
-    table: int
+    `table` is None in a table that is ours alone.
+    """
+
+    table: int | None
     row: int | None
     corpus: str
     condition: Condition
@@ -63,8 +67,9 @@ def paper_tables(
 ) -> tuple[list[ResultTable], list[PaperCell]]:
     """Make tables in the paper's layout, every row three times: ours, the paper's, the difference.
 
-    Corpora that the paper does not have follow in rows of their own, ours only (except in tables of single classes).
-    With several x-vector initialisations, the tables that use one are made for each.
+    Corpora that the paper does not have follow in rows of their own, ours only (except in tables of single classes),
+    and so do tables of the diluted test, which no paper has. With several x-vector initialisations, the tables that use
+    one are made for each.
     """
     tables: list[ResultTable] = []
     cells: list[PaperCell] = []
@@ -73,13 +78,13 @@ def paper_tables(
         row.init for name, results in corpora.items() for row in results.rows
         if (row.model, row.tag) == (paper["model"], tags[name]) and row.init != "random"
     })
-    for table in paper["tables"]:
+    for table in [*paper["tables"], *_diluted_tables(corpora)]:
         rows = [row for row in table["rows"] if row["corpus"] in corpora]
         of_classes = any("class" in row for row in table["rows"])
         if not of_classes:
             rows += [
                 {"row": None, "corpus": name, "train_data": train_data}
-                for name in corpora if name not in paper["corpora"] for train_data in TRAIN_DATA
+                for name in corpora if name not in {row["corpus"] for row in rows} for train_data in TRAIN_DATA
             ]
         if not rows:
             continue
@@ -97,8 +102,8 @@ def paper_tables(
             named = f" ({init})" if init not in ("random", "xvector") else ""
             first = ("Emotion class",) if of_classes else ("Dataset", "Emotion data")
             header = (*first, "", *(SCHEMES[scheme] for scheme in paper["schemes"]))
-            title = f"Table {table['table']}: {table['title']}{named}"
-            tables.append(ResultTable(title, header, shown, len(first) + 1))
+            number = "Not in the paper" if table["table"] is None else f"Table {table['table']}"
+            tables.append(ResultTable(f"{number}: {table['title']}{named}", header, shown, len(first) + 1))
     return tables, cells
 
 
@@ -113,6 +118,17 @@ def paper_marks(paper: Mapping[str, Any], corpus: str | None, results: Results) 
         and (ours.init == "random") == (table["init"] == "random")
         for scheme, value in row["f1"].items()
     }
+
+
+def _diluted_tables(corpora: Mapping[str, Results]) -> list[dict[str, Any]]:
+    """Return the tables of the diluted test as a paper's file has its own; none where no corpus was tested on it."""
+    if not any(DILUTED_TEST in results.tests for results in corpora.values()):
+        return []
+    return [
+        {"table": None, "title": f"weighted F1 (%), {title} initialisation, diluted test", "init": init,
+         "test": DILUTED_TEST, "rows": []}
+        for init, title in (("random", "random"), ("xvector", "x-vector"))
+    ]
 
 
 def _tag(paper: Mapping[str, Any], results: Results) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ser.augment.copypaste import SCHEMES
+from ser.augment.dilution import DILUTED_TEST
 from ser.base.files import write_text
 from ser.scoring import plots
 from ser.scoring.csv_files import write_csv_files, write_paper_csv
@@ -21,7 +22,7 @@ from ser.scoring.result_tables import (
     baseline_sentences,
     measure_tables,
     significance_table,
-    summary_tables,
+    summary_table,
     weighted_f1_of,
 )
 from ser.scoring.results import Condition, Results, test_title
@@ -49,8 +50,8 @@ def write_corpus_report(
     )
     written = [out / "report.md", out / "weighted_f1.png"]
     parts = [f"# {results.recipe}: results", _introduction(results), "## Weighted F1"]
-    parts += [table.markdown() for table in summary_tables(results)]
     parts += [
+        summary_table(results).markdown(),
         "\n".join(f"- {sentence}" for sentence in baseline_sentences(results)),
         _notes_markdown(results),
         "![Weighted F1](weighted_f1.png)", _CHART_LEGEND.format(marks=_MARKS_LEGEND if paper_corpus else ""),
@@ -122,7 +123,11 @@ def _introduction(results: Results) -> str:
         f"{test_title(test)}: {count} utterances" + (" over all folds" if results.folds else "")
         for test in results.tests if (count := _utterances(results, test))
     )
-    return f"Classes: {', '.join(results.classes)}. Figures: {runs_line(results)}. Test sets: {sizes}."
+    text = f"Classes: {', '.join(results.classes)}. Figures: {runs_line(results)}. Test sets: {sizes}."
+    if DILUTED_TEST in results.tests:
+        text += (" In the diluted test every utterance of the clean one is joined, before or after, to a neutral one "
+                 "of its speaker and keeps its label; neutral ones are joined too, so that length tells nothing.")
+    return text
 
 
 def _utterances(results: Results, test: str) -> int:

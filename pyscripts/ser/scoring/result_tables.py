@@ -80,33 +80,23 @@ def figures(classes: Sequence[str]) -> dict[str, tuple[str, Figure]]:
     return measures | {f"f1_{name}": (f"F1 {name}", class_f1_of(name)) for name in classes}
 
 
-def summary_tables(results: Results) -> list[ResultTable]:
-    """Make a table of weighted F1 per test set, with a column per scheme."""
-    labels = Labels.of(results.rows)
-    return [
-        ResultTable(
-            f"Weighted F1 (%), {test_title(test)}",
-            (*labels.columns, *(SCHEMES[scheme] for scheme in results.schemes)),
-            [
-                (*labels(row), *(
-                    results.cell(row.of_scheme(scheme), test).estimate(weighted_f1_of).text()
-                    for scheme in results.schemes
-                ))
-                for row in results.rows
-            ],
-            len(labels.columns), normalisation_notes(results, test),
-        )
-        for test in results.tests
-    ]
+def summary_table(results: Results) -> ResultTable:
+    """Make the table of weighted F1, with a row per condition and a column per test set."""
+    return _condition_table(
+        "Weighted F1 (%)", results, results.tests, [test_title(test) for test in results.tests],
+        lambda condition: [results.cell(condition, test).estimate(weighted_f1_of).text() for test in results.tests],
+    )
 
 
-def normalisation_notes(results: Results, test: str) -> list[str]:
-    """Say which models of a test set's table were given other recordings of the test speakers, and what is without."""
+def normalisation_notes(results: Results, tests: Sequence[str]) -> list[str]:
+    """Say which models of a table of test sets were given other recordings of the test speakers, and what is without.
+    """
     notes = []
     for model, sliding in dict.fromkeys((row.model, row.of_sliding_means.model) for row in results.rows):
-        if over := results.normalised_over(model, test):
+        if over := {speaker: number for test in tests
+                    for speaker, number in results.normalised_over(model, test).items()}:
             beside = any(row.model == sliding and found.scores for (row, name), found in results.cells.items()
-                         if name == test)
+                         if name in tests)
             notes.append(
                 f"{model}: features are normalised over the test speakers' own recordings, without labels "
                 f"({recordings_used(over)}). "
@@ -122,7 +112,7 @@ def measure_tables(results: Results) -> list[ResultTable]:
     titles = ", ".join(MEASURES[name].title for name in shown if name in MEASURES)
     return [
         _condition_table(
-            f"{titles} and F1 of each class (%), {test_title(test)}", results, test,
+            f"{titles} and F1 of each class (%), {test_title(test)}", results, [test],
             [heading for heading, _ in shown.values()],
             lambda condition, test=test: [
                 results.cell(condition, test).estimate(figure).text() for _, figure in shown.values()
@@ -147,7 +137,7 @@ def significance_table(results: Results, test: str) -> ResultTable:
     header = ["Weighted F1 [95 %]", "Difference to No CP [95 %]", "p"]
     header += ["Difference to the baseline [95 %]", "p"] if baseline else []
     title = "Against No CP and the baseline" if baseline else "Against No CP"
-    return _condition_table(f"{title}, {test_title(test)}", results, test, header, cells)
+    return _condition_table(f"{title}, {test_title(test)}", results, [test], header, cells)
 
 
 def baseline_sentences(results: Results) -> list[str]:
@@ -174,11 +164,12 @@ def _shown(difference: Difference | None) -> tuple[str, str]:
 
 
 def _condition_table(
-    title: str, results: Results, test: str, header: Sequence[str], cells: Callable[[Condition], Sequence[str]]
+    title: str, results: Results, tests: Sequence[str], header: Sequence[str],
+    cells: Callable[[Condition], Sequence[str]],
 ) -> ResultTable:
     labels = Labels.of(results.rows)
     return ResultTable(
         title, (*labels.columns, "Scheme", *header),
         [(*labels(condition), SCHEMES[condition.scheme], *cells(condition)) for condition in results.conditions],
-        len(labels.columns) + 1, normalisation_notes(results, test),
+        len(labels.columns) + 1, normalisation_notes(results, tests),
     )
