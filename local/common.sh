@@ -39,6 +39,36 @@ prepare_noise() {
   guarded "$SER_ROOT/local/prepare_musan.sh" "$musan" "$1/noise"
 }
 
+# copy_tables <from> <to> <table>…: make the tables of a data directory like another's; those alike are left alone.
+copy_tables() {
+  local from=$1 to=$2 table
+  for table in "${@:3}"; do
+    if [ ! -f "$from/$table" ]; then
+      rm -f "$to/$table"
+    elif ! cmp -s "$from/$table" "$to/$table"; then
+      mkdir -p "$(dirname "$to/$table")"
+      cp "$from/$table" "$to/$table.tmp" && mv "$to/$table.tmp" "$to/$table"
+    fi
+  done
+}
+
+lists=(wav.scp segments utt2spk spk2utt utt2emo utt2noise utt2uniq)
+digest_of_lists() { (cd "$1" && { cat "${lists[@]}" 2>/dev/null || true; } | cksum); }
+
+# copy_lists <from> <to>: copy the lists of a data directory, unless those in <to> come from these. A step may have taken
+# bad recordings out of either since.
+copy_lists() {
+  local digest
+  [ -f "$1/utt2spk" ] || die "$1/utt2spk: no such file; run stage 0 first"
+  digest=$(digest_of_lists "$1")
+  if [ -d "$2" ] && { [ "$digest" = "$(cat "$2/.lists" 2>/dev/null)" ] || [ "$digest" = "$(digest_of_lists "$2")" ]; }; then
+    return
+  fi
+  mkdir -p "$2"
+  copy_tables "$1" "$2" "${lists[@]}" utt2dur
+  echo "$digest" > "$2/.lists"
+}
+
 # of_runs <file> <key>…: print these values of each run of a file of runs (pyscripts/plan_runs.py), a line for each.
 of_runs() {
   python3 -c 'import json, sys

@@ -62,36 +62,6 @@ suffixed() { local words=${1#-}; echo "${words:+_$words}"; }
 raw=$(suffixed "$front_end$stored")
 suffix=$(suffixed "$front_end$stored$selected")_voiced
 
-# copy_tables <from> <to> <table>…: make the tables of a data directory like another's; those alike are left alone.
-copy_tables() {
-  local from=$1 to=$2 table
-  for table in "${@:3}"; do
-    if [ ! -f "$from/$table" ]; then
-      rm -f "$to/$table"
-    elif ! cmp -s "$from/$table" "$to/$table"; then
-      mkdir -p "$(dirname "$to/$table")"
-      cp "$from/$table" "$to/$table.tmp" && mv "$to/$table.tmp" "$to/$table"
-    fi
-  done
-}
-
-lists=(wav.scp segments utt2spk spk2utt utt2emo utt2noise utt2uniq)
-digest_of_lists() { (cd "$1" && { cat "${lists[@]}" 2>/dev/null || true; } | cksum); }
-
-# copy_lists <from> <to>: copy the lists of a data directory, unless those in <to> come from these. make_mfcc.sh may have
-# taken bad recordings out of either since.
-copy_lists() {
-  local digest
-  [ -f "$1/utt2spk" ] || die "$1/utt2spk: no such file; run stage 0 first"
-  digest=$(digest_of_lists "$1")
-  if [ -d "$2" ] && { [ "$digest" = "$(cat "$2/.lists" 2>/dev/null)" ] || [ "$digest" = "$(digest_of_lists "$2")" ]; }; then
-    return
-  fi
-  mkdir -p "$2"
-  copy_tables "$1" "$2" "${lists[@]}" utt2dur
-  echo "$digest" > "$2/.lists"
-}
-
 # make_features <data>…: make <data><suffix> of each; one array of jobs does a step on all of them.
 make_features() {
   local data made voiced jobs=(--nj "${opt[nj]}" --cmd "${opt[cmd]}") raws=() with_vad=() voiceds=() pairs=()

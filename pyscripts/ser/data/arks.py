@@ -21,7 +21,7 @@ from ser.base.kaldi_tables import read_table
 _INDEXED = re.compile(r"(?P<ark>.+):(?P<offset>\d+)(?P<range>\[[\d:,]*\])?")
 _WIDTHS = {b"FV ": 4, b"DV ": 8, b"FM ": 4, b"DM ": 8}  # bytes per value of vectors and matrices
 _COMPRESSED = (b"CM ", b"CM2", b"CM3")
-_AUTOMATIC = 1  # Kaldi's kAutomaticMethod
+ONE_BYTE, TWO_BYTES = 1, 3  # Kaldi's kAutomaticMethod and kTwoByteAuto
 
 
 class ArkWriter:
@@ -31,11 +31,12 @@ class ArkWriter:
     path, so that a data directory can be used from any working directory. Equal input gives equal bytes.
 
     Args:
-        compress: whether to compress matrices as Kaldi's feature scripts do: each value takes one byte between
-            quantiles of its column (two bytes in matrices of up to 8 frames), about a quarter of the space.
+        compress: how to compress matrices; 0 or False: not. ONE_BYTE or True: as Kaldi's feature scripts do, each value
+            takes one byte between quantiles of its column (two bytes in matrices of up to 8 frames), about a quarter
+            of the space. TWO_BYTES: one of 65536 levels between the extremes of the matrix, half of the space.
     """
 
-    def __init__(self, ark: str | os.PathLike[str], scp: str | os.PathLike[str], compress: bool = False) -> None:
+    def __init__(self, ark: str | os.PathLike[str], scp: str | os.PathLike[str], compress: int = 0) -> None:
         self.ark, self.scp, self.compress = Path(os.path.abspath(ark)), Path(scp), compress
         self._stack = contextlib.ExitStack()
         self._ark_file: BinaryIO
@@ -60,7 +61,7 @@ class ArkWriter:
                 header = struct.pack("<ffii", 0, 255, *array.shape)
                 self._ark_file.write(b"%b \0BCM3 %b%b" % (utterance.encode(), header, array.tobytes()))
                 return
-            method = _AUTOMATIC if self.compress and array.ndim == 2 else None
+            method = int(self.compress) if self.compress and array.ndim == 2 else None
             kaldiio.save_ark(self._ark_file, {utterance: array}, compression_method=method)
         except OSError as error:  # a full disk: say which
             raise OSError(error.errno, error.strerror, str(self.ark)) from None

@@ -13,7 +13,7 @@ from ser.base.files import fingerprint
 from ser.base.kaldi_tables import read_table
 from ser.data.arks import ark_identities
 from ser.data.labels import Labels
-from ser.features.packed import Pack, is_packed
+from ser.features.packed import FRONT_END, Pack, is_packed
 
 
 def frame_counts(data: Sequence[str | os.PathLike[str]]) -> tuple[Sequence[str], np.ndarray]:
@@ -43,8 +43,8 @@ def front_end(data: Sequence[str | os.PathLike[str]]) -> str:
     found: dict[str, str] = {}
     for folder in data:
         lines: list[str] = []
-        for name in ("mfcc.conf", "cmn.conf", "spectrogram.conf"):
-            path = Path(folder) / "conf" / name
+        for name in FRONT_END:
+            path = Path(folder) / name
             if path.is_file():
                 lines += [line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
         found.setdefault("\n".join(sorted(filter(None, lines))), str(folder))

@@ -73,7 +73,7 @@ class FeatureStep(ABC):
     what: str  # that table's content, for the user
     dropping: str = "dropped"  # what happens to utterances that cannot be used, for the user
     mends_data: bool = False  # utterances dropped are taken out of the data directory that was read
-    compress: bool = False  # whether its matrices are compressed as Kaldi's are
+    compress: int = 0  # how its matrices are compressed, as of `ArkWriter`
     options: object
 
     @abstractmethod

@@ -37,7 +37,8 @@ from ser.data.arks import ark_identities, read_arks
 
 DTYPES = ("float16", "float32", "uint8")
 LABEL_TABLES = ("utt2spk", "utt2emo")
-_FRONT_END = ("conf/mfcc.conf", "conf/cmn.conf", "conf/spectrogram.conf", "frame_shift")
+FRONT_END = ("conf/mfcc.conf", "conf/encoder.conf", "conf/cmn.conf", "conf/spectrogram.conf")  # options of features
+_OF_FEATURES = (*FRONT_END, "frame_shift")
 _SUMMARY, _FRAMES, _LENGTHS, _UTTERANCES = "packed.json", "frames.bin", "lengths.npy", "utterances"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORMAT = 1
@@ -243,7 +244,7 @@ def pack(data: Sequence[str | os.PathLike[str]], folder: str | os.PathLike[str],
         if source.resolve() == folder.resolve():
             raise SerError(f"{folder}: a packed set needs a folder of its own, other than the data's")
     made_from = _identity(data, dtype)
-    options = {name: text for name in _FRONT_END if (text := _common_text(sources, name)) is not None}
+    options = {name: text for name in _OF_FEATURES if (text := _common_text(sources, name)) is not None}
     tables = [name for name in LABEL_TABLES if all((source / name).exists() for source in sources)]
     features = CheckedFeatures(sources, dtype, tables)
     needed = math.prod(features.shape) * np.dtype(dtype).itemsize
@@ -289,7 +290,7 @@ def _identity(data: Sequence[str | os.PathLike[str]], dtype: str) -> str:
     for source in map(Path, data):
         scp = source / "feats.scp"
         parts += sorted(ark_identities(scp, read_table(scp, sorted_keys=False)).values())
-        parts += [source / name for name in ("feats.scp", "utt2num_frames", *LABEL_TABLES, *_FRONT_END)]
+        parts += [source / name for name in ("feats.scp", "utt2num_frames", *LABEL_TABLES, *_OF_FEATURES)]
     return fingerprint(*parts)
 
 
@@ -361,5 +362,5 @@ def _make_room(folder: Path, needed: int) -> None:
     if needed > free:
         raise SerError(f"{folder}: {_FRAMES} takes {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are free; "
                        "make room, or pack elsewhere")
-    for name in (_SUMMARY, _FRAMES, *(f"{table}.npz" for table in LABEL_TABLES), *_FRONT_END):
+    for name in (_SUMMARY, _FRAMES, *(f"{table}.npz" for table in LABEL_TABLES), *_OF_FEATURES):
         (folder / name).unlink(missing_ok=True)

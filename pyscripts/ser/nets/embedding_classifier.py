@@ -49,9 +49,13 @@ class EmbeddingClassifier(nn.Module):
         """Return the frames, each coefficient divided by its deviation."""
         return frames if self.deviations is None else frames / self.deviations
 
+    def activated(self, embeddings: Tensor) -> Tensor:
+        """Return what a linear output layer reads of embeddings (B, dim)."""
+        return F.relu(embeddings)
+
     def forward(self, frames: Tensor, lengths: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return logits (B, classes); arguments as of `embed`, and in training the (B,) labels, for the margin."""
         embeddings = self.embed(frames, lengths)
         if self.angular:
             return self.classifier(embeddings, labels)
-        return self.classifier(F.dropout(F.relu(embeddings), self.dropout, self.training))
+        return self.classifier(F.dropout(self.activated(embeddings), self.dropout, self.training))

@@ -31,6 +31,8 @@ CHOICES = {
     "schedule": ("constant", "step", "cosine"),
     "loss": ("cross-entropy", "aam"),
     "input_scaling": ("none", "deviations"),
+    "pooling": ("mean", "mean+deviation"),
+    "pooled_norm": ("none", "batch"),
     "class_weights": ("none", "balanced"),
     "short_utt": SHORT_UTTERANCES,
     "precision": ("auto", "fp32", "bf16"),
@@ -82,6 +84,8 @@ class TrainOptions:
     window: int = 0
     precise_bn: int = 3
     width: int = 128
+    pooling: str = "mean"
+    pooled_norm: str = "none"
     input_scaling: str = "none"
     dropout: float = 0.0
     label_smoothing: float = 0.0

@@ -141,6 +141,12 @@ def _functionals_svm(dim: int, classes: int, options: TrainOptions) -> nn.Module
     return FunctionalsSvm(classes, options.functionals.split())
 
 
+def _linear(dim: int, classes: int, options: TrainOptions) -> nn.Module:
+    from ser.nets.linear import Linear
+
+    return Linear(dim, classes, options.pooling, options.pooled_norm, **_of_classifier(dim, options))
+
+
 def _of_classifier(dim: int, options: TrainOptions) -> dict[str, Any]:
     """Return the arguments of an `EmbeddingClassifier`."""
     import torch
@@ -162,12 +168,18 @@ def _share_features(data: Sequence[str], folder: Path) -> None:
 
 
 _FEATURES = (_load_features, _share_features, frame_counts, read_labels, features_digest, front_end)
+_TDNN = Network("Kaldi's x-vector network (Snyder et al., ICASSP 2018)", _tdnn)
 
 SYSTEMS: dict[str, System] = {
     "mfcc": System(
         "MFCC of voiced frames (Pappagari et al., ICASSP 2021)",
         {"resnet": Network("ResNet-34 with 32-head attention pooling", _resnet),
-         "tdnn": Network("Kaldi's x-vector network (Snyder et al., ICASSP 2018)", _tdnn)},
+         "tdnn": _TDNN},
+        *_FEATURES,
+    ),
+    "encoder": System(
+        "hidden states of a pretrained encoder (Qu et al., ICASSP 2024)",
+        {"linear": Network("frames pooled over time, one linear layer", _linear), "tdnn": _TDNN},
         *_FEATURES,
     ),
     BASELINE: System(

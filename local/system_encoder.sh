@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# System encoder: a network reads the hidden states of a pretrained speech encoder, made once as features.
+#
+# Usage: local/system_encoder.sh [options] features <data>…    make the features <data><suffix> of data directories
+#        local/system_encoder.sh [options] name|suffix|raw     print what names of runs and of directories of features
+#                                                              have for these options
+#
+# The features of every encoder, layer and precision have directories of their own. A noisy copy (a directory with
+# utt2noise) is there as <data><raw>.
+set -euo pipefail
+# shellcheck source=local/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+parse_options "$@" << 'END'
+# System encoder
+--encoder= DIR              pretrained encoder: a folder in transformers' format, or a name on the Hugging Face hub
+--encoder-mode=frozen frozen  hidden states are made once; the encoder itself is not trained
+--encoder-layer= N+         whose hidden states are read, from 1 (default: the last)
+--encoder-precision=fp32 fp32|bf16  of the encoder's arithmetic
+--
+# Set by run.sh
+--recipe-dir= DIR           not needed here
+--work-dir=. DIR            folder that <data> counts from
+--nj=4 N+                   parallel jobs
+--cmd=run.py CMD            job runner
+END
+verb=${args[0]:-}
+
+[ "${opt[encoder-mode]}" = frozen ] || die "--encoder-mode is frozen, not '${opt[encoder-mode]}'"
+[ -n "${opt[encoder]}" ] || die "--encoder: name the folder of a pretrained encoder"
+found=$("$SER_ROOT/pyscripts/find_encoder.py" ${opt[encoder-layer]:+--layer "${opt[encoder-layer]}"} "${opt[encoder]}")
+mapfile -t found <<< "$found"
+name=$(basename "${opt[encoder]}" | tr -c 'A-Za-z0-9.\n' -)-layer${found[1]}
+[ "${opt[encoder-precision]}" = fp32 ] || name+=-${opt[encoder-precision]}
+
+make_features() { # <data>…
+  local data made=()
+  for data in "$@"; do
+    if [ ! -f "${data}_$name/utt2noise" ]; then copy_lists "$data" "${data}_$name"; fi
+    made+=("${data}_$name")
+  done
+  guarded make_encoder_feats.sh --nj "${opt[nj]}" --cmd "${opt[cmd]}" --encoder "${found[0]}" --layer "${found[1]}" \
+    --precision "${opt[encoder-precision]}" --also "${made[*]:1}" "${made[0]}"
+}
+
+case $verb in
+  name) echo "encoder-$name" ;;
+  suffix | raw) echo "_$name" ;;
+  features)
+    cd "${opt[work-dir]}"
+    make_features "${args[@]:1}"
+    ;;
+  *) die "expected features <data>…, name, suffix or raw, not '$verb' (--help explains)" ;;
+esac

@@ -1,0 +1,190 @@
+"""Pretrained speech encoders: waveforms to hidden states, the same whatever they are batched with.
+
+The networks and their weights are transformers'; what is done here is the way in, so that padding touches nothing:
+group norms over time, convolutions with padding and attention see real samples and frames only.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from ser.base.errors import SerError
+from ser.nets.encoder_folder import RATE, EncoderFolder, read_encoder_folder
+
+_INT16_SCALE = 32768.0
+_NOT_NEEDED = ("masked_spec_embed", "decoder.")  # parameters that a folder may lack
+_LONGEST_SECONDS = 60  # attention takes memory by the square of the length
+
+
+def load_encoder(path: str | os.PathLike[str], layer: int | None = None) -> Encoder:
+    """Return the encoder of a folder in evaluation mode, cut off after a layer.
+
+    Weights are safetensors, or pickles of tensors alone; code in the folder is never run.
+
+    Args:
+        path: a folder that transformers' `AutoModel` reads.
+        layer: number of the layer whose hidden states are wanted, from 1; None is the last one.
+
+    Raises:
+        SerError: as `read_encoder_folder`, or there is no such layer, or the weights are damaged or incomplete.
+    """
+    folder = read_encoder_folder(path)
+    layer = folder.layer(layer)
+    from safetensors import SafetensorError
+    from transformers import AutoFeatureExtractor, AutoModel
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")  # WavLM's own call
+    try:
+        model, found = AutoModel.from_pretrained(
+            folder.path, local_files_only=True, trust_remote_code=False, weights_only=True, dtype=torch.float32,
+            output_loading_info=True,
+        )
+        extractor = AutoFeatureExtractor.from_pretrained(folder.path, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, RuntimeError, KeyError, pickle.UnpicklingError, SafetensorError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise SerError(f"{folder.path}: cannot be loaded as {folder.kind} ({said}); weights are safetensors, or "
+                       "pickles with nothing but tensors: copy or convert them again") from error
+    if missing := sorted(name for name in found["missing_keys"] if not name.startswith(_NOT_NEEDED)):
+        raise SerError(f"{folder.path}: its weights lack {len(missing)} parameters of {folder.kind}, such as "
+                       f"{missing[0]}; copy the whole model")
+    kind = _Whisper if folder.kind == "whisper" else _OfWaveforms
+    return kind(folder, model, extractor, layer).eval()
+
+
+class Encoder(nn.Module):
+    """An encoder of waveforms.
+
+    Attributes:
+        dim: numbers of a hidden state.
+        longest: samples of the longest waveform that it takes.
+    """
+
+    dim: int
+    longest: int = _LONGEST_SECONDS * RATE
+
+    def num_frames(self, samples: Any) -> Any:
+        """Return how many frames so many samples give (a number, or a tensor of them); 0 or less for too few."""
+        raise NotImplementedError
+
+    def forward(self, samples: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the hidden states of a batch.
+
+        Args:
+            samples: (n,) float32 at int16 scale and 16 kHz, the waveforms of all utterances end to end.
+            lengths: (B,) samples of each, on the CPU, each enough for one frame and at most `longest`.
+
+        Returns:
+            (m, dim) float32, the frames of all utterances end to end, and (B,) frames of each, on the CPU.
+        """
+        frames = self.num_frames(lengths)
+        padded = self._padded(samples / _INT16_SCALE, lengths, frames)
+        return padded[_mask(frames, padded.shape[1], padded.device)].float(), frames
+
+    def _padded(self, samples: Tensor, lengths: Tensor, frames: Tensor) -> Tensor:
+        """Return the hidden states (B, T, dim) of samples from -1 to 1; what is beyond `frames` does not matter."""
+        raise NotImplementedError
+
+
+class _OfWaveforms(Encoder):
+    """HuBERT, WavLM, wav2vec 2.0 and data2vec-audio."""
+
+    def __init__(self, folder: EncoderFolder, model: nn.Module, extractor: Any, layer: int) -> None:
+        super().__init__()
+        self.front_end, self.projection, self.encoder = model.feature_extractor, model.feature_projection, model.encoder
+        self.dim, self.normalise, self._inside = model.config.hidden_size, folder.normalise, None
+        self.steps = list(zip(model.config.conv_kernel, model.config.conv_stride, strict=True))
+        if layer < folder.layers:
+            self.encoder.layers = self.encoder.layers[:layer]
+            if getattr(model.config, "do_stable_layer_norm", False):  # the norm after the last layer
+                self.encoder.layer_norm = nn.Identity()
+        for module in self.encoder.pos_conv_embed.modules():
+            if isinstance(module, nn.Conv1d):
+                module.register_forward_pre_hook(self._clear_padding)
+
+    def num_frames(self, samples: Any) -> Any:
+        for kernel, stride in self.steps:
+            samples = (samples - kernel) // stride + 1
+        return samples
+
+    def _padded(self, samples: Tensor, lengths: Tensor, frames: Tensor) -> Tensor:
+        waveforms = pad_sequence(samples.split(lengths.tolist()), batch_first=True)
+        if self.normalise:  # as transformers' Wav2Vec2FeatureExtractor
+            waveforms = _standardise(waveforms, lengths, 1e-7)
+        x = waveforms[:, None]
+        for layer, (kernel, stride) in zip(self.front_end.conv_layers, self.steps, strict=True):
+            lengths = (lengths - kernel) // stride + 1
+            norm = getattr(layer, "layer_norm", None)
+            if isinstance(norm, nn.GroupNorm):  # a group is a channel
+                x = _standardise(layer.conv(x), lengths, norm.eps) * norm.weight[:, None] + norm.bias[:, None]
+                x = layer.activation(x)
+            else:
+                x = layer(x)
+        x = self.projection(x.transpose(1, 2))
+        x = x[0] if isinstance(x, tuple) else x
+        self._inside = _mask(frames, x.shape[1], x.device)
+        return self.encoder(x, attention_mask=self._inside)[0]
+
+    def _clear_padding(self, _: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        """Have a convolution over frames (B, dim, T) read zeros beyond an utterance's end."""
+        return (inputs[0] * self._inside[:, None],)
+
+
+class _Whisper(Encoder):
+    """Whisper's encoder, on the utterance as it is: not padded to 30 s."""
+
+    def __init__(self, folder: EncoderFolder, model: nn.Module, extractor: Any, layer: int) -> None:
+        super().__init__()
+        self.extractor, self.encoder, self.config = extractor, model.encoder, model.encoder.config
+        self.hop, self.dim = extractor.hop_length, self.config.d_model
+        self.longest = 2 * self.config.max_source_positions * self.hop
+        if layer < folder.layers:
+            self.encoder.layers, self.encoder.layer_norm = self.encoder.layers[:layer], nn.Identity()
+
+    def num_frames(self, samples: Any) -> Any:
+        mels = samples // self.hop
+        return (mels + 1) // 2 * (samples >= self.extractor.n_fft)
+
+    def _padded(self, samples: Tensor, lengths: Tensor, frames: Tensor) -> Tensor:
+        from transformers.masking_utils import create_bidirectional_mask
+
+        encoder, mels = self.encoder, lengths // self.hop
+        x = pad_sequence([self._mel(waveform) for waveform in samples.split(lengths.tolist())], batch_first=True)
+        x = F.gelu(encoder.conv1(x.transpose(1, 2))) * _mask(mels, x.shape[1], x.device)[:, None]
+        x = F.gelu(encoder.conv2(x)).transpose(1, 2)
+        x = F.dropout(x + encoder.embed_positions.weight[: x.shape[1]], encoder.dropout, self.training)
+        inside = _mask(frames, x.shape[1], x.device)
+        attention_mask = create_bidirectional_mask(config=self.config, inputs_embeds=x, attention_mask=inside)
+        for layer in encoder.layers:
+            x = layer(x, attention_mask)
+        return encoder.layer_norm(x)
+
+    def _mel(self, waveform: Tensor) -> Tensor:
+        """Return the log-mel spectrogram (frames, bands) of a waveform."""
+        with torch.autocast("cpu", enabled=False):
+            found = self.extractor(waveform.cpu().numpy(), sampling_rate=RATE, padding="longest", return_tensors="np")
+        return torch.from_numpy(np.ascontiguousarray(found["input_features"][0].T)).to(waveform.device)
+
+
+def _mask(lengths: Tensor, longest: int, device: torch.device) -> Tensor:
+    """Return where a batch (B, longest) is real, for (B,) lengths on the CPU."""
+    return (torch.arange(longest) < lengths[:, None]).to(device, non_blocking=True)
+
+
+def _standardise(x: Tensor, lengths: Tensor, eps: float) -> Tensor:
+    """Bring each row of (B, …, T) to mean 0 and variance 1 over its first `lengths` (B,) values; zeros follow those."""
+    inside = _mask(lengths, x.shape[-1], x.device).view(len(lengths), *[1] * (x.dim() - 2), -1)
+    count = lengths.to(x.device).view(-1, *[1] * (x.dim() - 1))
+    x = (x - (x * inside).sum(-1, keepdim=True) / count) * inside
+    return x * (x.square().sum(-1, keepdim=True) / count + eps).rsqrt()

@@ -1,0 +1,92 @@
+"""A folder with a pretrained speech encoder in transformers' format: what it says of itself, without its weights."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ser.base.errors import SerError
+from ser.base.files import fingerprint
+
+KINDS = {"hubert": "HuBERT", "wavlm": "WavLM", "wav2vec2": "wav2vec 2.0", "data2vec-audio": "data2vec-audio",
+         "whisper": "Whisper"}  # by the model_type of config.json
+RATE = 16000  # Hz, of the audio that all of these models read
+CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+
+
+@dataclass(frozen=True)
+class EncoderFolder:
+    """What a folder says.
+
+    Attributes:
+        path: the folder, absolute.
+        kind: one of `KINDS`.
+        layers: how many transformer layers the encoder has.
+        normalise: whether each waveform is brought to mean 0 and variance 1.
+    """
+
+    path: Path
+    kind: str
+    layers: int
+    normalise: bool
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that hidden states depend on."""
+        weights = [path for pattern in WEIGHTS for path in sorted(self.path.glob(pattern))]
+        return [self.path / CONFIG, self.path / PREPROCESSOR, *weights]
+
+    def digest(self) -> str:
+        """Return a hash of those files' content, which is the same wherever the folder is."""
+        return fingerprint(*self.files)[:16]
+
+    def layer(self, number: int | None) -> int:
+        """Return the number of a layer, from 1; None is the last one. Raises SerError where there is no such layer."""
+        if number is None:
+            return self.layers
+        if not 1 <= number <= self.layers:
+            raise SerError(f"{self.path}: has layers 1 to {self.layers}, so none numbered {number}")
+        return number
+
+
+def read_encoder_folder(path: str | os.PathLike[str]) -> EncoderFolder:
+    """Read what an encoder's folder says of itself.
+
+    Raises:
+        SerError: it is no such folder, lacks a file or weights, or holds a model of another architecture or rate.
+    """
+    folder = Path(os.path.abspath(path))
+    if not folder.is_dir():
+        raise SerError(f"{folder}: no such folder of an encoder")
+    config = _read_json(folder / CONFIG, "a folder of an encoder has what transformers' save_pretrained writes")
+    kind = config.get("model_type")
+    if kind not in KINDS:
+        raise SerError(f"{folder / CONFIG}: model_type is {kind!r}; encoders are {', '.join(KINDS)}")
+    extractor = _read_json(folder / PREPROCESSOR, "it says how the model's input is normalised: save its feature "
+                           "extractor there too, or copy the file from where the model comes from")
+    if extractor.get("sampling_rate", RATE) != RATE:
+        raise SerError(f"{folder / PREPROCESSOR}: sampling_rate is {extractor['sampling_rate']}; encoders are those of "
+                       f"{RATE} Hz")
+    layers = config.get("encoder_layers" if kind == "whisper" else "num_hidden_layers")
+    if not isinstance(layers, int) or layers < 1:
+        raise SerError(f"{folder / CONFIG}: does not say how many layers the encoder has; copy the file again")
+    found = EncoderFolder(folder, kind, layers, bool(extractor.get("do_normalize", kind != "whisper")))
+    if len(found.files) == 2:
+        raise SerError(f"{folder}: has no weights ({' or '.join(WEIGHTS)}); copy them there")
+    return found
+
+
+def _read_json(path: Path, remedy: str) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SerError(f"{path}: no such file; {remedy}") from None
+    except ValueError as error:
+        raise SerError(f"{path}: not JSON ({error}); copy it again") from None
+    if not isinstance(values, dict):
+        raise SerError(f"{path}: not a JSON object; copy it again")
+    return values
