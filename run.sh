@@ -141,8 +141,11 @@ for ((i = 1; i < ${#others[@]}; i += 2)); do
   if [[ ${others[i]} = *[/.]* && -e ${others[i]} ]]; then others[i]=$(absolute "${others[i]}"); fi
 done
 declares() { grep -qxF -e "${others[i]#--}" <<< "$1"; }
+declare -A last=()
+for ((i = 0; i < ${#others[@]}; i += 2)); do last[${others[i]}]=$i; done
 for ((i = 0; i < ${#others[@]}; i += 2)); do
-  if declares "$of_system"; then for_system+=("${others[@]:i:2}")
+  if [ "${last[${others[i]}]}" -ne "$i" ]; then continue  # said again later
+  elif declares "$of_system"; then for_system+=("${others[@]:i:2}")
   elif declares "$of_task"; then for_task+=("${others[@]:i:2}")
   elif declares "$of_corpus"; then for_corpus+=("${others[@]:i:2}")
   elif declares "$of_training"; then for_training+=("${others[@]:i:2}")

@@ -27,7 +27,7 @@ from ser.base.errors import SerError, run_main
 from ser.base.files import write_text
 from ser.data.labels import EMOTION_TABLE
 from ser.scoring.results import BASELINE
-from ser.training.options import CHOICES, OF_RUNS, TrainOptions, checked, read_config, read_values
+from ser.training.options import CHOICES, OF_RUNS, TrainOptions, checked, meant, read_config, read_values
 from ser.training.runs import FINISHED, Run, refuse_other_options
 from ser.training.systems import SYSTEMS
 
@@ -186,7 +186,7 @@ def resolve(args: argparse.Namespace, network: str) -> tuple[TrainOptions, str]:
         if changes[name] != getattr(configured, name):
             parts.append(f"{name.replace('_', '-')}-{changes[name]}")
     tag = args.tag or re.sub(r"[^\w+.-]+", "-", "_".join(filter(None, parts)), flags=re.ASCII).strip("-")
-    return TrainOptions(**(asdict(configured) | changes)), tag
+    return TrainOptions(**(asdict(configured) | meant(changes))), tag
 
 
 def read_splits(path: str) -> list[dict]:

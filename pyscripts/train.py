@@ -26,7 +26,7 @@ from ser.base.files import atomic_path
 from ser.training.classification import make_plans
 from ser.training.device import set_up_device
 from ser.training.distributed import World
-from ser.training.options import CHOICES, TrainOptions, read_config, read_values
+from ser.training.options import CHOICES, TrainOptions, meant, read_config, read_values
 from ser.training.runs import Run, read_run
 from ser.training.systems import SYSTEMS
 from ser.training.trainer import Trainer
@@ -83,7 +83,7 @@ def described_run(parser: argparse.ArgumentParser, args: argparse.Namespace, sai
     for path in args.config:
         record |= read_config(path)[1]
         configured |= read_values(path)
-    settings = TrainOptions.read([DEFAULTS], configured | said)
+    settings = TrainOptions.read([DEFAULTS], meant(configured) | meant(said))
     if record.get("work") and not args.train:
         os.chdir(record["work"])
     values = {name: value for name, value in record.items() if name in {field.name for field in fields(Run)}}

@@ -76,7 +76,7 @@ def test_everything_runs_and_prints_its_tables(whole) -> None:
         assert f"stage {stage}" in printed
     for scheme in SCHEMES:
         assert scheme in printed
-        folder = exp_of(work) / f"mfcc-resnet_clean_{scheme}_random_tiny" / "seed0"
+        folder = exp_of(work) / f"mfcc-tdnn_clean_{scheme}_random_tiny" / "seed0"
         assert load_checkpoint(folder / "best.pt")["classes"] == ["angry", "happy", "neutral", "sad"]
         for test in ("test", "test_diluted", "test_snr10", "test_snr0"):
             score = json.loads((folder / f"score_{test}" / "score.json").read_text())
@@ -110,7 +110,7 @@ def test_again_is_quick_and_changes_nothing(whole) -> None:
     printed = run(work)
     assert "up to date" in printed
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
-    logs = list((exp_of(work) / "log").glob("train_mfcc-resnet_clean.*.1.log"))
+    logs = list((exp_of(work) / "log").glob("train_mfcc-tdnn_clean.*.1.log"))
     assert len(logs) == 1  # the same runs, the same logs
     assert "up to date" in logs[0].read_text() and "epoch" not in logs[0].read_text()
 
@@ -137,16 +137,16 @@ def test_clean_plus_noise_trains_on_the_copies(whole) -> None:
     work, _, _ = whole
     run(work, "--stage", "3", "--stop-stage", "3", "--train-data", "clean+noise", "--scheme", "none",
         "--config", str(short_config(work.parent)))
-    log = next((exp_of(work) / "log").glob("train_mfcc-resnet_clean+noise.*.1.log")).read_text()
+    log = next((exp_of(work) / "log").glob("train_mfcc-tdnn_clean+noise.*.1.log")).read_text()
     count = len((data_of(work) / "train" / "utt2spk").read_text().splitlines())
     assert f"{7 * count} utterances" in log
-    best = load_checkpoint(exp_of(work) / "mfcc-resnet_clean+noise_none_random_short" / "seed0" / "best.pt")
-    assert torch.isfinite(best["model"]["stem.weight"]).all()
+    best = load_checkpoint(exp_of(work) / "mfcc-tdnn_clean+noise_none_random_short" / "seed0" / "best.pt")
+    assert torch.isfinite(best["model"]["embedding.weight"]).all()
 
 
 def test_the_config_of_a_run_makes_it_again(whole) -> None:
     work, _, _ = whole
-    folder = exp_of(work) / "mfcc-resnet_clean_n+se-cp_random_tiny" / "seed0"
+    folder = exp_of(work) / "mfcc-tdnn_clean_n+se-cp_random_tiny" / "seed0"
     printed = run(work, "--stage", "3", "--stop-stage", "4", "--config", str(folder / "config.yaml"))
     jobs = [line for line in printed.splitlines() if line.startswith("  job ")]
     assert len(jobs) == 2 and all(line.endswith(f": {folder.relative_to(work)}") for line in jobs)

@@ -124,6 +124,100 @@ def test_killed_and_resumed_is_never_interrupted(data, tmp_path: Path) -> None:
     assert not list(killed.glob("*.tmp"))
 
 
+def test_all_that_is_random_is_resumed_and_the_average_with_it(data, tmp_path, monkeypatch) -> None:
+    """Masks, dropout, smoothing, class weights and averaged weights, of the other network, stopped within an epoch."""
+    options = {"network": "tdnn", "width": 8, "average": 0.9, "dropout": 0.3, "label_smoothing": 0.1, "time_masks": 2,
+               "time_mask_width": 5, "frequency_masks": 2, "class_weights": "balanced", "input_scaling": "deviations"}
+    trainer(data, tmp_path / "whole", **options).train()
+    step, steps = Classification.step, itertools.count(1)
+
+    def stopping(self, plan, epoch):
+        if next(steps) == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, plan, epoch)
+
+    monkeypatch.setattr(Classification, "step", stopping)
+    with pytest.raises(SystemExit):
+        trainer(data, tmp_path / "run", **options).train()
+    trainer(data, tmp_path / "run", **options).train()
+    for name in ("best.pt", "last.pt"):
+        assert same(weights(tmp_path / "run" / name), weights(tmp_path / "whole" / name))
+    last = load_checkpoint(tmp_path / "whole" / "last.pt")
+    assert not same(last["model"], last["network"])  # what is kept is the average, not the last weights
+
+
+def test_the_average_is_exponential(data, tmp_path: Path, monkeypatch) -> None:
+    """The kept weights are the recursion over all updates, a = 0.7 a + 0.3 w, started at the first."""
+    step, after = Classification.step, []
+
+    def noting(self, plan, epoch):
+        loss = step(self, plan, epoch)
+        after.append(self.network.embedding.weight.detach().clone())
+        return loss
+
+    monkeypatch.setattr(Classification, "step", noting)
+    trainer(data, tmp_path, network="tdnn", width=8, average=0.7, epochs=2).train()
+    average = after[0]
+    for weight in after[1:]:
+        average = 0.7 * average + 0.3 * weight
+    assert torch.allclose(weights(tmp_path / "last.pt")["embedding.weight"], average, atol=1e-6)
+
+
+def test_input_scaling_is_the_training_sets_and_goes_with_the_network(data, tmp_path: Path) -> None:
+    """The kept network on raw rows is one without scaling on rows divided by the training set's deviations."""
+    trainer(data, tmp_path, input_scaling="deviations", epochs=1).train()
+    rows = FeatureStore.load([data[0]], CPU).frames
+    kept = weights(tmp_path / "best.pt")
+    assert torch.allclose(kept["deviations"], rows.std(0, correction=0), rtol=1e-4)
+    model, _ = load_model(tmp_path / "best.pt", CPU)
+    plain = ResNet34(4)
+    plain.load_state_dict({name: value for name, value in kept.items() if name != "deviations"})
+    lengths = torch.tensor([30, 20])
+    with torch.no_grad():
+        scaled = plain.eval()(rows[:50] / rows.std(0, correction=0), lengths)
+        assert torch.allclose(model(rows[:50], lengths), scaled, atol=1e-4)
+    # A network that starts from it divides as it does; one that starts from an unscaled donor divides by 1.
+    trainer(data, tmp_path / "tuned", input_scaling="deviations", init=str(tmp_path), epochs=1, scheme="none").train()
+    assert torch.equal(weights(tmp_path / "tuned" / "best.pt")["deviations"], kept["deviations"])
+    with pytest.raises(SerError, match="input_scaling"):
+        trainer(data, tmp_path / "other", init=str(tmp_path), epochs=1).train()
+
+
+def test_masks_hide_from_training_alone(data, tmp_path: Path, monkeypatch) -> None:
+    """With all rows hidden, batches of training are zeros under their labels; what evaluates them sees everything."""
+    gather, seen = FeatureStore.batch, []
+
+    def noting(self, plan):
+        rows, lengths = gather(self, plan)
+        seen.append((plan.masks is not None, bool(rows.any()), sorted(plan.labels.tolist())))
+        return rows, lengths
+
+    monkeypatch.setattr(FeatureStore, "batch", noting)
+    monkeypatch.setattr("ser.augment.masking._spans", lambda room, width, random: np.stack([0 * room, room], 2))
+    trainer(data, tmp_path / "masked", scheme="none", epochs=1, time_masks=1).train()
+    masked = seen.copy()
+    seen.clear()
+    trainer(data, tmp_path / "plain", scheme="none", epochs=1).train()
+    assert [labels for _, _, labels in masked] == [labels for _, _, labels in seen]
+    assert {(masks, values) for masks, values, _ in masked} == {(True, False), (False, True)}
+    assert sum(masks for masks, _, _ in masked) == 4  # the others re-estimate batch-norm statistics
+
+
+def test_a_small_corpus_gets_min_updates_unless_epochs_are_said(data, tmp_path: Path, capsys) -> None:
+    small = {name: value for name, value in SMALL.items() if name not in ("epochs", "min_updates")}
+    (tmp_path / "default.yaml").write_text(yaml.safe_dump({**small, "epochs": 1, "min_updates": 10}))
+    (tmp_path / "said.yaml").write_text("epochs: 2\n")
+    for name, files, overrides, epochs in (
+        ("default", ["default.yaml"], {}, 3), ("file", ["default.yaml", "said.yaml"], {}, 2),
+        ("words", ["default.yaml"], {"epochs": 1}, 1), ("both", ["default.yaml"], {"epochs": 1, "min_updates": 8}, 2),
+    ):
+        options = TrainOptions.read([tmp_path / file for file in files], {"network": "tdnn", "width": 8, **overrides})
+        run = Run(str(tmp_path), name, (str(data[0]),), str(data[1]), options=options)
+        Trainer(run, CPU).train()
+        assert len(read_history(tmp_path / name)) == epochs
+    assert re.search(r"the best epoch, \d, is among the last of \d, after \d+ updates: ", capsys.readouterr().out)
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_stopped_within_an_epoch_is_never_interrupted(data, trained, tmp_path, monkeypatch, capsys, packed) -> None:
     """SIGTERM in the middle of epochs; on a memory-mapped set too, which is the same features and so the same run."""

@@ -101,8 +101,11 @@ def transfer(model: nn.Module, donor: str | os.PathLike[str], front_end: str) ->
     output = tuple(f"{layer}." for layer in model.output_layers)
     weights = {name: value for name, value in checkpoint["model"].items() if not name.startswith(output)}
     own = {name: value for name, value in model.state_dict().items() if not name.startswith(output)}
+    if "deviations" in own:  # a network trained without input scaling divides by the ones that are there
+        weights.setdefault("deviations", own["deviations"])
     wrong = [name for name in own.keys() | weights.keys()
              if name not in weights or name not in own or own[name].shape != weights[name].shape]
     if wrong:
-        raise SerError(f"{path}: its layers do not fit this network: {', '.join(sorted(wrong)[:5])}")
+        raise SerError(f"{path}: its layers do not fit this network: {', '.join(sorted(wrong)[:5])}; give the network, "
+                       "width and input_scaling that it was trained with")
     model.load_state_dict(weights, strict=False)

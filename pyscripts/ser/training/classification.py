@@ -135,8 +135,10 @@ class Classification:
         """Yield what is left of an epoch, from batch `first` on, with the network in training mode."""
         set_training(self.network, self.options)
         for number, plan in enumerate(self.plans.epoch(epoch, first), first):
+            batch = self.options.seed, epoch, number
+            # What layers draw (dropout) belongs to the batch, as its plan does, wherever a training is taken up.
+            torch.manual_seed(np.random.SeedSequence((*batch, self.world.rank)).generate_state(1, np.uint64).item())
             if self.options.time_masks or self.options.frequency_masks:
-                batch = self.options.seed, epoch, number
                 plan = replace(plan, masks=self.masking.draw(plan.filled.sum(1), self.train.dim, batch))
             yield plan
 

@@ -150,8 +150,8 @@ class TrainOptions:
         """
         values: dict[str, Any] = {}
         for path in paths:
-            values |= read_values(path)
-        said = {name: value for name, value in (overrides or {}).items() if value is not None}
+            values |= meant(read_values(path))
+        said = meant({name: value for name, value in (overrides or {}).items() if value is not None})
         chosen = values | said
         system = SYSTEMS.get(chosen.get("system", cls.system))
         network = system and system.networks.get(chosen.get("network", cls.network))
@@ -216,6 +216,11 @@ class TrainOptions:
         """Return `option: other's value -> this one's` of every option that differs."""
         theirs = asdict(other)
         return [f"{name}: {theirs[name]} -> {value}" for name, value in asdict(self).items() if value != theirs[name]]
+
+
+def meant(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that a file or a command line sets: who says `epochs` alone wants so many and no more."""
+    return {"min_updates": 0} | values if "epochs" in values else values
 
 
 def read_config(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -140,6 +140,10 @@ class Trainer:
                 if not math.isfinite(loss):
                     raise SerError(f"{self.out}: the loss of epoch {epoch} is {loss}; lower learning_rate, or use fp32")
                 self._say(self._finish_epoch(epoch, loss, kinds, started))
+            else:
+                if self.options.schedule != "cosine" and self.state["best_epoch"] > 0.9 * epochs > 0:
+                    self._say(f"the best epoch, {self.state['best_epoch']}, is among the last of {epochs}, after "
+                              f"{epochs * per_epoch} updates: too few, perhaps; raise epochs or min_updates")
 
     def _train_epoch(self, epoch: int, started: float) -> tuple[float, Counter[str]]:
         """Train on what is left of an epoch; return the mean loss of an example, and batches by kind."""
