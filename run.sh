@@ -73,14 +73,14 @@ more_usage() {
 }
 
 read_options "$@"
-# Words that a recipe calls this script with: its facts, which end with its name, and then the user's.
-facts=0 stated=''
-if [ -n "${opt[task]}" ]; then
-  for stated in "$@"; do
-    facts=$((facts + 1))
-    [ "${previous:-}" != --recipe ] || break
-    previous=$stated
-  done
+# A recipe calls this script with its facts, `--`, and the user's words, which beat them.
+facts=$(($# - ${#args[@]} - 1)) stated=''
+if [ "$facts" -gt 0 ] && [ "${*:facts + 1:1}" = -- ]; then
+  stated=${opt[recipe]}
+  set -- "${@:1:facts}" ${args[@]+"${args[@]}"}
+  read_options "$@"
+else
+  facts=0
 fi
 
 # The config.yaml of an earlier run stands for the options that made the run; the user's words beat it.
@@ -105,7 +105,7 @@ if [ "${of_recipe:-$recipe}" != "$recipe" ]; then
 fi
 if [ "$facts" -eq 0 ]; then
   # Called directly: the recipe adds its facts and calls back.
-  [ "${SER_RECIPE:-}" != "$recipe" ] || die "egs/$recipe/run.sh does not state its --task"
+  [ "${SER_RECIPE:-}" != "$recipe" ] || die "egs/$recipe/run.sh does not state its facts, followed by --"
   SER_RECIPE=$recipe exec "$recipe_dir/run.sh" ${of_config[@]+"${of_config[@]}"} "$@"
 fi
 unset SER_RECIPE
@@ -114,7 +114,7 @@ unset SER_RECIPE
 [ "${opt[stage]}" -le "${opt[stop-stage]}" ] ||
   die "--stage ${opt[stage]} comes after --stop-stage ${opt[stop-stage]}: nothing to do"
 task_program=$SER_ROOT/local/task_${opt[task]}.sh system_program=$SER_ROOT/local/system_${opt[system]}.sh
-[ -f "$task_program" ] || die "--task: no ${task_program#"$SER_ROOT/"}"
+[ -f "$task_program" ] || die "--task: egs/$recipe/run.sh states '${opt[task]}', for which there is no ${task_program#"$SER_ROOT/"}"
 systems=$("$SER_ROOT/pyscripts/plan_runs.py" --list-systems)
 read -ra networks <<< "$(grep -e "^${opt[system]} " <<< "$systems")"
 [ ${#networks[@]} -gt 0 ] || die "--system is one of $(cut -d ' ' -f 1 <<< "$systems" | xargs), not '${opt[system]}'"

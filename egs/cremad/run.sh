@@ -4,5 +4,4 @@
 # Usage: egs/cremad/run.sh [options]    (--help lists them)
 set -euo pipefail
 exec "$(dirname "${BASH_SOURCE[0]}")/../../run.sh" \
-  --task emotion --emotions "angry happy neutral sad" \
-  --recipe cremad "$@"
+  --recipe cremad --task emotion --emotions "angry happy neutral sad" -- "$@"

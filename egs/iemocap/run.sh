@@ -4,5 +4,4 @@
 # Usage: egs/iemocap/run.sh --corpus-dir DIR [options]    (--help lists them)
 set -euo pipefail
 exec "$(dirname "${BASH_SOURCE[0]}")/../../run.sh" \
-  --task emotion --emotions "angry happy neutral sad" --all-folds "1 2 3 4 5" \
-  --recipe iemocap "$@"
+  --recipe iemocap --task emotion --emotions "angry happy neutral sad" --all-folds "1 2 3 4 5" -- "$@"

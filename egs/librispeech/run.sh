@@ -4,5 +4,4 @@
 # Usage: egs/librispeech/run.sh [options]    (--help lists them)
 set -euo pipefail
 exec "$(dirname "${BASH_SOURCE[0]}")/../../run.sh" \
-  --task speaker --scheme none --train-data clean+noise \
-  --recipe librispeech "$@"
+  --recipe librispeech --task speaker --scheme none --train-data clean+noise -- "$@"

@@ -9,5 +9,4 @@ set -euo pipefail
 network=(--network tdnn)  # which a laptop trains in a minute; --network resnet takes a quarter of an hour
 [[ " $*" != *" --system"* ]] || network=()
 exec "$(dirname "${BASH_SOURCE[0]}")/../../run.sh" \
-  --task emotion --emotions "angry happy neutral sad" --scheme "none n+se-cp" "${network[@]}" \
-  --recipe mini "$@"
+  --recipe mini --task emotion --emotions "angry happy neutral sad" --scheme "none n+se-cp" "${network[@]}" -- "$@"

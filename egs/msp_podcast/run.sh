@@ -4,5 +4,4 @@
 # Usage: egs/msp_podcast/run.sh --corpus-dir DIR [options]    (--help lists them)
 set -euo pipefail
 exec "$(dirname "${BASH_SOURCE[0]}")/../../run.sh" \
-  --task emotion --emotions "angry disgust happy neutral sad" \
-  --recipe msp_podcast "$@"
+  --recipe msp_podcast --task emotion --emotions "angry disgust happy neutral sad" -- "$@"

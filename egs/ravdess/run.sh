@@ -4,5 +4,4 @@
 # Usage: egs/ravdess/run.sh [options]    (--help lists them)
 set -euo pipefail
 exec "$(dirname "${BASH_SOURCE[0]}")/../../run.sh" \
-  --task emotion --emotions "angry happy neutral sad" --all-folds "1 2 3 4 5 6" \
-  --recipe ravdess "$@"
+  --recipe ravdess --task emotion --emotions "angry happy neutral sad" --all-folds "1 2 3 4 5 6" -- "$@"

@@ -10,4 +10,4 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../../path.sh"
 words=$("$here/local/prepare.py" --facts "$@")
 mapfile -t facts <<< "$words"
-exec "$here/../../run.sh" --task emotion "${facts[@]}" --recipe table "$@"
+exec "$here/../../run.sh" --recipe table --task emotion "${facts[@]}" -- "$@"

@@ -4,5 +4,4 @@
 # Usage: egs/voxceleb/run.sh --corpus-dir DIR [options]    (--help lists them)
 set -euo pipefail
 exec "$(dirname "${BASH_SOURCE[0]}")/../../run.sh" \
-  --task speaker --scheme none --train-data clean+noise \
-  --recipe voxceleb "$@"
+  --recipe voxceleb --task speaker --scheme none --train-data clean+noise -- "$@"

@@ -235,13 +235,17 @@ def test_a_recipe_is_not_another(tmp_path: Path) -> None:
     assert "this is the recipe ravdess" in call("--recipe", "cremad", ok=False, script=ROOT / "egs/ravdess/run.sh")
 
 
-def test_a_new_recipe_without_facts_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("facts", "message"), [
+    ("", "egs/own/run.sh does not state its facts, followed by --"),
+    ("--", "egs/own/run.sh states '', for which there is no local/task_.sh"),
+])
+def test_a_new_recipe_without_facts_is_told(tmp_path: Path, facts: str, message: str) -> None:
     project = copy_project(tmp_path / "project")
     (project / "egs" / "own").mkdir()
     recipe = project / "egs" / "own" / "run.sh"
-    recipe.write_text('#!/usr/bin/env bash\nexec "$(dirname "$0")/../../run.sh" --recipe own "$@"\n')
+    recipe.write_text('#!/usr/bin/env bash\nexec "$(dirname "$0")/../../run.sh" --recipe own ' + facts + ' "$@"\n')
     os.chmod(recipe, 0o755)
-    assert "egs/own/run.sh does not state its --task" in call("--recipe", "own", ok=False, script=project / "run.sh")
+    assert message in call("--recipe", "own", ok=False, script=project / "run.sh")
 
 
 def test_a_fold_gets_the_copies_of_its_own_utterances(tmp_path: Path) -> None:

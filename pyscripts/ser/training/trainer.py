@@ -259,7 +259,7 @@ class Trainer:
         record = {
             **self.run.record(),
             "classes": list(self.objective.classes),
-            "device": torch.cuda.get_device_name(self.device) if cuda else platform.processor() or "cpu",
+            "hardware": torch.cuda.get_device_name(self.device) if cuda else platform.processor() or platform.machine(),
             "precision": self.objective.precision,
             "processes": self.world.world_size,
             "threads": torch.get_num_threads(),
