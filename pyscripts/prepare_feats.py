@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +21,9 @@ from ser.data.arks import ArkWriter, read_arks
 from ser.data.datadir import spk2utt
 from ser.features.cmvn import BY_SPEAKER, apply_cmvn
 from ser.features.feature_step import FeatureStep, Summary, add_arguments, add_compress, run_verb, scp_inputs
-from ser.features.frontend import sliding_cmn, utterance_cmn
+from ser.features.frontend import CMN
 from ser.features.voiced import read_voiced
 
-_CMN: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # those that need nothing but the utterance's features
-    "sliding": sliding_cmn,
-    "utterance": utterance_cmn,
-    "none": lambda features: features,
-}
 _BY_SPEAKER = BY_SPEAKER.removeprefix("--cmn=")
 _UTTERANCE_TABLES = ("utt2spk", "utt2emo", "utt2uniq")  # what is carried over, where the data directory has it
 _NUM_CMVN = "utt2num_cmvn"  # likewise, where its statistics are used
@@ -66,7 +60,7 @@ class PrepareFeats(FeatureStep):
             if self.cmn == _BY_SPEAKER:
                 selected = apply_cmvn(matrix[voiced], of_speaker, self.divide)
             else:
-                selected = _CMN[self.cmn](matrix)[voiced]
+                selected = CMN[self.cmn](matrix)[voiced]
             writer.write(utterance, selected)
             summary.frames[utterance] = len(selected)
 
@@ -93,7 +87,7 @@ class PrepareFeats(FeatureStep):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
-    parser.add_argument("--cmn", choices=(*_CMN, _BY_SPEAKER), default="sliding",
+    parser.add_argument("--cmn", choices=(*CMN, _BY_SPEAKER), default="sliding",
                         help="mean normalisation (default: sliding)")
     parser.add_argument("--cmn-vars", choices=("true", "false"), default="false",
                         help="divide by the deviations, too (with --cmn speaker)")

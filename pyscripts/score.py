@@ -31,7 +31,7 @@ from ser.scoring.metrics import MEASURES
 from ser.scoring.predictions import check_complete, recordings_used, write_no_score, write_score
 from ser.training.checkpoint import load_model
 from ser.training.device import set_up_device
-from ser.training.evaluation import log_posteriors
+from ser.training.evaluation import posteriors
 from ser.training.options import TrainOptions
 from ser.training.runs import FINISHED, at_work, read_run, score_marker
 from ser.training.systems import SYSTEMS, Store, System
@@ -111,14 +111,12 @@ def score_test(
         if more["left_out"]:
             print(f"{name}: left out {more['left_out']} utterances, whose speakers have no second neutral one: "
                   + " ".join(utterances[index] for index in dilution.left_out), flush=True)
-    # Softmax once more in float64: float32 rows sum to 1 only to 1e-7 times the classes.
-    posteriors = np.exp(log_posteriors(model, store, plan).astype(np.float64))
-    posteriors /= posteriors.sum(1, keepdims=True)
-    if not np.isfinite(posteriors).all():
+    probabilities = posteriors(model, store, plan)
+    if not np.isfinite(probabilities).all():
         raise SerError(f"{best}: its posteriors on {data} are not finite; train again with --precision fp32")
     record = write_score(
         run, name, [utterances[index] for index in examples], [speakers[index] for index in examples],
-        [classes[labels[index]] for index in examples], posteriors, classes,
+        [classes[labels[index]] for index in examples], probabilities, classes,
         {"path": best, "options": asdict(options), "epoch": checkpoint["epoch"], "front_end": front_end,
          **{key: figure for key, figure in checkpoint.items() if key.startswith("dev_")}},
         dropped=len(listed - set(utterances)), normalised_over=recordings_behind(lists, front_end), **more,

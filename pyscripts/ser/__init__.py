@@ -2,6 +2,7 @@
 
 A module uses its own room and those below it, never one above (tests/test_rooms.py checks that):
 
+    apps        what users import: a recogniser on a file (ser.predict)
     jobs        job runners, Slurm, the state of runs
     training    the loop, its options, checkpoints, several processes, evaluation
     scoring     metrics, predictions, verification, significance, tables and figures

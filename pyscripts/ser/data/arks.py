@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import os
 import re
@@ -22,6 +23,14 @@ _INDEXED = re.compile(r"(?P<ark>.+):(?P<offset>\d+)(?P<range>\[[\d:,]*\])?")
 _WIDTHS = {b"FV ": 4, b"DV ": 8, b"FM ": 4, b"DM ": 8}  # bytes per value of vectors and matrices
 _COMPRESSED = (b"CM ", b"CM2", b"CM3")
 ONE_BYTE, TWO_BYTES = 1, 3  # Kaldi's kAutomaticMethod and kTwoByteAuto
+
+
+def as_compressed(matrix: np.ndarray) -> np.ndarray:
+    """Return a float32 matrix (frames, dimensions) as it comes out of an ark that was written with ONE_BYTE."""
+    with io.BytesIO() as file:
+        kaldiio.save_ark(file, {"matrix": matrix}, compression_method=ONE_BYTE)
+        file.seek(0)
+        return next(array for _, array in kaldiio.load_ark(file))
 
 
 class ArkWriter:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +33,10 @@ OVERSHOOT_SECONDS = 0.5  # a segment may end this much after its recording, as i
 
 class AudioError(SerError):
     """The content of one recording cannot be used. A file that cannot be opened raises a plain SerError instead."""
+
+
+class UnknownFormat(AudioError):
+    """The content of one recording is no audio that libsndfile reads."""
 
 
 @dataclass(frozen=True)
@@ -68,25 +73,43 @@ def decode(rxfile: str, channel: int = -1) -> DecodedAudio:
             command failed.
     """
     if is_pipe(rxfile):
-        return _decode(io.BytesIO(_run_pipe(rxfile)), rxfile, channel)
+        command = ["bash", "-o", "pipefail", "-c", rxfile.rstrip()[:-1]]
+        return _decode_output(command, rxfile, channel, "mend the command")
+    return _decode_file(rxfile, channel)
+
+
+def decode_any(path: str | os.PathLike[str], channel: int = -1) -> DecodedAudio:
+    """Decode a file of any format that libsndfile or, where it is installed, ffmpeg reads, at its own rate.
+
+    Raises:
+        SerError, AudioError: as `decode`.
+    """
+    path = os.fspath(path)
     try:
-        with open(rxfile, "rb") as file:
-            _check_wav_length(file, os.fstat(file.fileno()).st_size, rxfile)
+        return _decode_file(path, channel)
+    except UnknownFormat as error:
+        if not shutil.which("ffmpeg") or is_lfs_pointer(path):
+            raise UnknownFormat(f"{error}, or install ffmpeg, which reads more formats") from None
+    command = ["ffmpeg", "-nostdin", "-v", "error", "-i", f"file:{path}", "-map", "0:a:0", "-f", "wav", "-"]
+    return _decode_output(command, path, channel, "convert it to WAV or FLAC")
+
+
+def _decode_file(path: str, channel: int) -> DecodedAudio:
+    try:
+        with open(path, "rb") as file:
+            _check_wav_length(file, os.fstat(file.fileno()).st_size, path)
     except OSError as error:
-        raise SerError(f"{rxfile}: {error.strerror}; mend the path in wav.scp or restore the file") from None
-    return _decode(rxfile, rxfile, channel)
+        raise SerError(f"{path}: {error.strerror}; correct the path, or restore the file") from None
+    return _decode(path, path, channel)
 
 
-def _run_pipe(rxfile: str) -> bytes:
-    command = rxfile.rstrip()[:-1]
-    done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, check=False
-    )
+def _decode_output(command: Sequence[str], name: str, channel: int, remedy: str) -> DecodedAudio:
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise AudioError(f"{rxfile}: exit status {done.returncode}{': ' + said[-1] if said else ''}; mend the command")
-    _check_wav_length(io.BytesIO(done.stdout), len(done.stdout), rxfile)
-    return done.stdout
+        raise AudioError(f"{name}: exit status {done.returncode}{': ' + said[-1] if said else ''}; {remedy}")
+    _check_wav_length(io.BytesIO(done.stdout), len(done.stdout), name)
+    return _decode(io.BytesIO(done.stdout), name, channel)
 
 
 def _check_wav_length(file: BinaryIO, size: int, name: str) -> None:
@@ -119,7 +142,7 @@ def _decode(source: str | BinaryIO, name: str, channel: int) -> DecodedAudio:
             # libsndfile's own conversion to float is ten times slower than numpy's.
             samples = audio.read(dtype="int16" if audio.subtype == "PCM_16" else "float32")
     except soundfile.SoundFileError as error:
-        raise AudioError(f"{name}: {_what_it_is(source)} ({getattr(error, 'error_string', error)})") from None
+        raise UnknownFormat(f"{name}: {_what_it_is(source)} ({getattr(error, 'error_string', error)})") from None
     if len(samples) < frames < 1 << 62:  # unknown lengths are reported as huge ones
         raise AudioError(f"{name}: truncated: {len(samples)} of {frames} samples can be decoded; copy it again")
     if len(samples) == 0:

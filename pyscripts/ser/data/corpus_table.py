@@ -14,7 +14,7 @@ import os
 import re
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +35,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "end": ("end",),
     "text": ("text", "transcript", "transcription"),
 }
+_NEEDED = ("path", "emotion")
+_FILL_PATH = "fill the path in, or remove the row"
 _SPLITS = {
     "train": "train", "training": "train",
     "dev": "dev", "devel": "dev", "development": "dev", "val": "dev", "valid": "dev", "validation": "dev",
@@ -134,7 +136,25 @@ def read(path: Path, no_speakers: bool = False) -> Table:
     return Table(path, tuple(rows), tuple(columns), folds)
 
 
-def _columns_and_lines(path: Path) -> tuple[dict[str, int], list[tuple[int, list[str]]]]:
+def read_files(path: Path) -> list[tuple[Path, str]]:
+    """Return the file and the speaker ('' where no column says) of each row of a table, which needs no emotions.
+
+    Raises:
+        SerError: the table cannot be read, or a row has no path, or names a piece of a file.
+    """
+    columns, lines = _columns_and_lines(path, ("path",))
+    rows = [(number, {role: fields[column].strip() for role, column in columns.items()}) for number, fields in lines]
+    problems = Problems(path)
+    problems.add(path, [(number, "no path") for number, row in rows if not row["path"]], _FILL_PATH)
+    pieces = [(number, "a piece of a file") for number, row in rows if row.get("start") or row.get("end")]
+    problems.add(path, pieces, "remove the columns of times; files are taken whole here")
+    problems.raise_any()
+    return [(_place(path.parent, row["path"]), row.get("speaker", "")) for _, row in rows]
+
+
+def _columns_and_lines(
+    path: Path, needed: Collection[str] = _NEEDED
+) -> tuple[dict[str, int], list[tuple[int, list[str]]]]:
     """Return the column of each role, and the number and fields of each line that has any.
 
     Raises:
@@ -150,7 +170,7 @@ def _columns_and_lines(path: Path) -> tuple[dict[str, int], list[tuple[int, list
     lines: list[tuple[int, list[str]]] = []
     try:
         header = next(reader, [])
-        columns = _columns(path, header)
+        columns = _columns(path, header, needed)
         for fields in reader:
             if any(field.strip() for field in fields):
                 lines.append((reader.line_num + skipped, fields))
@@ -193,7 +213,7 @@ def _text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
+def _columns(path: Path, header: Sequence[str], needed: Collection[str]) -> dict[str, int]:
     names = [name.strip().casefold() for name in header]
     columns: dict[str, int] = {}
     problems = Problems(path)
@@ -204,7 +224,7 @@ def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
             problems.add(path, [(1, f"columns {twice} both mean the {role}")], "rename or remove one of them")
         elif found:
             columns[role] = found[0]
-        elif role in ("path", "emotion"):
+        elif role in needed:
             problems.add(path, [(1, f"no column is called {' or '.join(known)}; there are: {', '.join(header)}")],
                          f"name the columns in the first line, and that of the {role} {known[0]}")
     problems.raise_any()
@@ -217,7 +237,7 @@ def _parse(
     """Return a row, or what is wrong with it and the remedy."""
     name, emotion = values["path"], emotion_name(values["emotion"])
     if not name:
-        return None, ("no path", "fill the path in, or remove the row")
+        return None, ("no path", _FILL_PATH)
     if not emotion:
         return None, (f"no emotion of {name}", "fill the emotion in, or remove the row")
     if not re.fullmatch(r"[\w.+-]+", emotion):
@@ -234,12 +254,17 @@ def _parse(
         return None, (f"{name} ends at {end:g} s and starts at {start:g} s", "correct the times")
     if "\n" in name or name.endswith("|"):
         return None, (f"path {name!r}", "rename that file")
-    if "\\" in name and not (folder / name).exists():  # a table made under Windows
-        name = name.replace("\\", "/")
-    path = Path(os.path.abspath(folder / name))
+    path = _place(folder, name)
     text = " ".join(values.get("text", "").split())
     speaker = "" if no_speakers else values["speaker"]
     return Row(number, path, emotion, speaker, values.get("split", ""), start, end, text), None
+
+
+def _place(folder: Path, name: str) -> Path:
+    """Return the absolute path of a file that a table in a folder names."""
+    if "\\" in name and not (folder / name).exists():  # a table made under Windows
+        name = name.replace("\\", "/")
+    return Path(os.path.abspath(folder / name))
 
 
 def _seconds(text: str) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -28,13 +28,17 @@ def read_conf(path: str | os.PathLike[str], options: type[Options]) -> Options:
         SerError: no such file, an option that the dataclass does not have, or a value of the wrong type or out of
             range; the message names file and line.
     """
-    fields = {field.name.replace("_", "-"): field for field in dataclasses.fields(options)}  # type: ignore[arg-type]
-    values: dict[str, object] = {}
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        return parse_conf(Path(path).read_text(encoding="utf-8"), options, path)
     except FileNotFoundError:
         raise SerError(f"{path}: no such file") from None
-    for number, line in enumerate(lines, 1):
+
+
+def parse_conf(text: str, options: type[Options], path: str | os.PathLike[str]) -> Options:
+    """Do what `read_conf` does with the text of a file; messages name `path`."""
+    fields = {field.name.replace("_", "-"): field for field in dataclasses.fields(options)}  # type: ignore[arg-type]
+    values: dict[str, object] = {}
+    for number, line in enumerate(text.splitlines(), 1):
         line = line.split("#")[0].strip()
         if not line:
             continue
@@ -279,3 +283,10 @@ def sliding_cmn(features: np.ndarray, window: int = 300) -> np.ndarray:
 def utterance_cmn(features: np.ndarray) -> np.ndarray:
     """Subtract the mean over all frames of (frames, dimensions) float32 features."""
     return (features - features.mean(axis=0, dtype=np.float64)).astype(np.float32)
+
+
+CMN: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # normalisations that need nothing but the utterance's features
+    "sliding": sliding_cmn,
+    "utterance": utterance_cmn,
+    "none": lambda features: features,
+}

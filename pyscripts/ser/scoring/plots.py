@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from sklearn.metrics import ConfusionMatrixDisplay
 
+from ser.base.errors import SerError
 from ser.base.files import atomic_path
 
 # The colours of Okabe and Ito, which colour-blind readers tell apart as well.
@@ -103,3 +104,31 @@ def confusion_matrices(
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+def course(
+    path: str | os.PathLike[str], title: str, times: Sequence[float], values: Sequence[Sequence[float]],
+    classes: Sequence[str],
+) -> None:
+    """Draw the probability of each class over time; NaN leaves a gap.
+
+    Args:
+        path: where the picture goes; its ending says which format.
+        times: (N,) in seconds.
+        values: (N, classes).
+
+    Raises:
+        SerError: the ending is no format that matplotlib writes.
+    """
+    figure = Figure(figsize=(8, 3), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    for column, name in enumerate(classes):
+        axes.plot(times, [row[column] for row in values], ".-", label=name, color=_COLOURS[1:][column % 7])
+    axes.set(xlabel="time (s)", ylabel="probability", ylim=(0, 1), title=title)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    kind = os.path.splitext(path)[1].removeprefix(".").lower()
+    known = sorted(figure.canvas.get_supported_filetypes())
+    if kind not in known:
+        raise SerError(f"{path}: the name must end in one of .{', .'.join(known)}")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format=kind)

@@ -1,0 +1,200 @@
+"""A trained run as a recogniser of recordings, which answers what stage 4 would score."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ser.base.errors import SerError
+from ser.base.progress import progress
+from ser.data.audio import DecodedAudio, decode_any, resample
+from ser.features.frontend import VadOptions, read_conf
+from ser.features.store import FeatureStore
+from ser.features.voiced_mfcc import VoicedMfcc
+from ser.training.checkpoint import load_model
+from ser.training.device import set_up_device
+from ser.training.evaluation import posteriors
+from ser.training.options import TrainOptions, read_config
+from ser.training.runs import CONFIG, FINISHED
+
+_VAD = Path(__file__).resolve().parents[3] / "conf" / "vad.conf"  # what every run's features are made with
+_INT16_SCALE = np.float32(32768)
+
+Source = str | os.PathLike[str] | tuple[np.ndarray, int]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is heard from `start` to `end`, in seconds of the recording; `emotion` is '' where nobody speaks."""
+
+    start: float
+    end: float
+    emotion: str
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was recognised in one recording.
+
+    Attributes:
+        name: the file, or its number in the list.
+        emotion: the likeliest one; '' where there is an error.
+        probabilities: of each class; they sum to 1.
+        seconds: length of the recording.
+        along: what is heard piece by piece, if that was asked for.
+        error: why there is no answer, in words for the user; '' if there is one.
+        alone: whether the network was trained on features normalised by all recordings of a speaker, and this one is
+            normalised by itself: tell which recordings have the same speaker, and the answer is better.
+    """
+
+    name: str
+    emotion: str = ""
+    probabilities: dict[str, float] | None = None
+    seconds: float = 0.0
+    along: tuple[Moment, ...] = ()
+    error: str = ""
+    alone: bool = False
+
+
+class Recogniser:
+    """A trained network with the front end that it was trained on.
+
+    Args:
+        model: the folder of a finished run, or a checkpoint (`best.pt`) in one.
+        device: auto, cpu or cuda.
+
+    Attributes:
+        classes: names of the emotions.
+
+    Raises:
+        SerError: there is no such model, its training has not finished, or its features cannot be made of a file.
+    """
+
+    def __init__(self, model: str | os.PathLike[str], device: str = "auto") -> None:
+        path = Path(model)
+        if path.is_dir():
+            if (path / "best.pt").exists() and not (path / FINISHED).exists():
+                raise SerError(f"{path}: its training has not finished; run.sh --stage 3 finishes it, or name its best "
+                               f"epoch so far, {path / 'best.pt'}")
+            path = path / "best.pt"
+        self._device = set_up_device(device)
+        self._model, checkpoint = load_model(path, self._device)
+        self.classes: tuple[str, ...] = tuple(checkpoint["classes"])
+        self._crop = TrainOptions(**checkpoint["options"]).crop
+        self._front_end = VoicedMfcc.parse(
+            checkpoint["front_end"], read_conf(_VAD, VadOptions), _is_compressed(path.parent), path
+        )
+
+    def predict(
+        self, sources: Sequence[Source], every: float = 0.0, speakers: Sequence[Hashable] | None = None
+    ) -> list[Answer]:
+        """Recognise the emotion of each recording, taken whole.
+
+        Args:
+            sources: files that libsndfile or ffmpeg reads, or pairs of samples, (n,) or (n, channels), integers of 16
+                bits or floats from -1 to 1, and their rate in Hz.
+            every: also say what is heard in each piece of so many seconds; each is judged by the stretch around it
+                that is as long as the network was trained on.
+            speakers: who speaks in each recording; None: someone else in each. It matters for a network that was
+                trained with statistics by speaker (--cmn speaker).
+
+        Returns:
+            An answer for each; where a recording cannot be used it says why, and the others are not affected.
+        """
+        if every < 0:
+            raise ValueError("every must not be negative")
+        answers: list[Answer] = []
+        speakers = range(len(sources)) if speakers is None else speakers
+        found = self._front_end.features(self._read(sources, speakers, answers))
+        read = [number for number, answer in enumerate(answers) if not answer.error]
+        voiced = {number: features for number, features in zip(read, found, strict=True) if len(features[0])}
+        of_files = self._posteriors([matrix for matrix, _ in voiced.values()])
+        for number in read:
+            if number not in voiced:
+                why = "is too short, or nobody speaks in it, or far too quietly; leave it out"
+                answers[number] = replace(answers[number], error=f"{answers[number].name}: {why}")
+        recordings = Counter(speakers[number] for number in voiced)
+        for (number, features), values in zip(voiced.items(), of_files, strict=True):
+            along = self._along(*features, answers[number].seconds, every) if every else ()
+            answers[number] = replace(answers[number], emotion=self.classes[values.argmax()],
+                                      probabilities=self._named(values), along=along,
+                                      alone=self._front_end.by_speaker and recordings[speakers[number]] == 1)
+        return answers
+
+    def _read(
+        self, sources: Sequence[Source], speakers: Sequence[Hashable], answers: list[Answer]
+    ) -> Iterator[tuple[Hashable, np.ndarray]]:
+        """Yield speaker and waveform of each recording that can be read; append to `answers` what is known of all."""
+        for number, source in enumerate(progress(sources, len(sources), "read", unit="file")):
+            name = str(number) if isinstance(source, tuple) else os.fspath(source)
+            try:
+                audio = self._decode(source)
+            except SerError as error:
+                answers.append(Answer(name, error=str(error)))
+                continue
+            answers.append(Answer(name, seconds=len(audio.samples) / audio.rate))
+            yield speakers[number], resample(audio.samples, audio.rate, self._front_end.rate)
+
+    def _decode(self, source: Source) -> DecodedAudio:
+        channel = self._front_end.mfcc.channel
+        if not isinstance(source, tuple):
+            return decode_any(source, channel)
+        samples, rate = source
+        if samples.size == 0 or samples.ndim not in (1, 2) or not np.isfinite(samples).all():
+            raise SerError(f"samples of shape {samples.shape} must be (n,) or (n, channels), finite, and at least one")
+        scale = np.float32(1) if np.issubdtype(samples.dtype, np.integer) else _INT16_SCALE
+        wide = samples.astype(np.float32) * scale
+        if wide.ndim == 2:
+            wide = wide.mean(1) if channel < 0 else np.ascontiguousarray(wide[:, channel])
+        return DecodedAudio(wide, rate, samples.shape[1] if samples.ndim == 2 else 1)
+
+    def _posteriors(self, matrices: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the posteriors (N, classes) of matrices (frames, D)."""
+        if not matrices:
+            return np.zeros((0, len(self.classes)))
+        lengths = np.array([len(matrix) for matrix in matrices])
+        frames = torch.from_numpy(np.concatenate(matrices))
+        store = FeatureStore([str(number) for number in range(len(matrices))], lengths, frames, self._device)
+        values = posteriors(self._model, store)
+        if not np.isfinite(values).all():
+            raise SerError("the network's answers are not finite; train it again with --precision fp32")
+        return values
+
+    def _along(self, matrix: np.ndarray, numbers: np.ndarray, seconds: float, every: float) -> tuple[Moment, ...]:
+        """Return what is heard in each piece of `every` seconds, of voiced frames (n, D) and their numbers (n,)."""
+        shift = self._front_end.mfcc.frame_shift / 1000
+        times = (numbers + 0.5) * shift
+        reach = max(every, self._crop * shift) / 2
+        starts = np.arange(0, seconds, every)
+        ends = np.minimum(starts + every, seconds)
+        pieces = {}
+        for piece, (start, end) in enumerate(zip(starts, ends, strict=True)):
+            centre = (start + end) / 2
+            if ((times >= start) & (times < end)).any():
+                pieces[piece] = matrix[(times >= centre - reach) & (times < centre + reach)]
+        values = dict(zip(pieces, self._posteriors(list(pieces.values())), strict=True))
+        return tuple(
+            Moment(float(start), float(end), self.classes[values[piece].argmax()], self._named(values[piece]))
+            if piece in values else Moment(float(start), float(end), "", {})
+            for piece, (start, end) in enumerate(zip(starts, ends, strict=True))
+        )
+
+    def _named(self, values: np.ndarray) -> dict[str, float]:
+        return dict(zip(self.classes, values.tolist(), strict=True))
+
+
+def _is_compressed(run: Path) -> bool:
+    """Return whether a run's features were compressed, by its config.yaml."""
+    if not (run / CONFIG).is_file():
+        return False
+    _, record = read_config(run / CONFIG)
+    given = [str(word) for word in record.get("given") or ()]
+    return ("--compress", "true") in pairwise(given)

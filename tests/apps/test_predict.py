@@ -1,0 +1,224 @@
+"""A recogniser on a file answers what stage 4 scores, whatever the front end was, and names what it cannot use."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+
+from ser.base.errors import SerError
+from ser.base.kaldi_tables import write_table
+from ser.features.directories import front_end
+from ser.predict import Recogniser
+from ser.scoring.predictions import read_predictions
+from ser.training.checkpoint import save_checkpoint
+from ser.training.options import TrainOptions
+from ser.training.runs import FINISHED
+from ser.training.systems import SYSTEMS
+
+if TYPE_CHECKING:
+    from conftest import Shell
+
+ROOT = Path(__file__).resolve().parents[2]
+PREDICT = ROOT / "pyscripts" / "predict.py"
+CLASSES = ["angry", "happy", "neutral", "sad"]
+LABEL = {"01": "neutral", "02": "neutral", "03": "happy", "04": "sad", "05": "angry"}
+# Front ends: options of prepare_feats.sh and of the steps, and of the run.
+FRONT_ENDS = {
+    "sliding": ("--cmn sliding", "false", "conf/mfcc_8k.conf"),
+    "16 kHz compressed": ("--cmn utterance", "true", "conf/mfcc_16k.conf"),
+    "speaker": ("--cmn speaker --cmn-vars true", "false", "conf/mfcc_8k.conf"),
+}
+
+
+def make_run(folder: Path, data: Path, given: list[str]) -> Path:
+    """A run whose network has random weights: its answers differ from file to file as a trained one's do."""
+    torch.manual_seed(1)
+    options = TrainOptions(network="tdnn", width=64, crop=100)
+    made_by = front_end([data])
+    dim = int(re.search("--num-ceps=([0-9]+)", made_by)[1])
+    network = SYSTEMS["mfcc"].networks["tdnn"].build(dim, len(CLASSES), options)
+    run = folder / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text(yaml.safe_dump({**options.changed(), "run": {"given": given}}))
+    (run / FINISHED).write_text("{}")
+    save_checkpoint(run / "best.pt", {
+        "model": network.state_dict(), "classes": CLASSES, "front_end": made_by, "epoch": 1, "dim": dim,
+        "options": options.changed(),
+    })  # fmt: skip
+    return run
+
+
+@pytest.fixture(scope="module", params=FRONT_ENDS)
+def scored(
+    request: pytest.FixtureRequest, shared: Path, shell: Shell, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path, dict[str, Path]]:
+    """A front end, a run that the steps and score.py have scored on real recordings, and these by utterance."""
+    cmn, compress, conf = FRONT_ENDS[request.param]
+    folder = tmp_path_factory.mktemp("scored")
+    data, voiced = folder / "test", folder / "test_voiced"
+    wavs = {f"Actor{path.parent.name[-2:]}-{path.stem}": path for actor in ("01", "02")
+            for path in sorted((shared / "data/ravdess").glob(f"Actor_{actor}/*.wav"))[::5]}
+    data.mkdir()
+    write_table(data / "wav.scp", wavs)
+    write_table(data / "utt2spk", {utterance: utterance[:7] for utterance in wavs})
+    write_table(data / "utt2emo", {utterance: LABEL[path.stem[6:8]] for utterance, path in wavs.items()})
+    by_speaker = f"steps/compute_cmvn_stats.sh {data} &&" if "speaker" in cmn else ""
+    shell(f"utils/fix_data_dir.sh {data} && "
+          f"steps/make_mfcc.sh --nj 2 --compress {compress} --mfcc-config {conf} {data} && "
+          f"steps/compute_vad.sh --nj 1 {data} && {by_speaker} "
+          f"steps/prepare_feats.sh --nj 1 --compress {compress} {cmn} {data} {voiced}")
+    run = make_run(folder, voiced, ["--compress", compress])
+    shell(f"pyscripts/score.py --run {run} --tests test={voiced} --device cpu")
+    return request.param, run, wavs
+
+
+def predict(*arguments: object, stdin: bytes = b"", status: int = 0) -> tuple[str, str]:
+    done = subprocess.run([sys.executable, PREDICT, *map(str, arguments)], input=stdin, capture_output=True, cwd=ROOT)
+    assert done.returncode == status, done.stderr.decode()
+    return done.stdout.decode(), done.stderr.decode()
+
+
+def test_answers_are_what_was_scored_to_the_last_digit(scored: tuple[str, Path, dict[str, Path]]) -> None:
+    name, run, wavs = scored
+    expected = read_predictions(run / "score_test" / "predictions.tsv")
+    assert len(np.unique(expected.posteriors[:, 0])) > 5  # the network hears a difference
+    speakers = [utterance[:7] for utterance in expected.utterances]
+    answers = Recogniser(run, "cpu").predict([wavs[utterance] for utterance in expected.utterances], speakers=speakers)
+    ours = [[f"{answer.probabilities[label]:.6f}" for label in expected.classes] for answer in answers]
+    assert ours == [[f"{value:.6f}" for value in row] for row in expected.posteriors]
+    assert [answer.emotion for answer in answers] == list(expected.hypothesis)
+    assert not any(answer.alone or answer.error for answer in answers)
+    # A file alone has the same answer, but for one that was trained with statistics by speaker: that says so.
+    alone = Recogniser(run, "cpu").predict([wavs[expected.utterances[3]]])[0]
+    difference = max(abs(alone.probabilities[label] - value) for label, value in answers[3].probabilities.items())
+    assert alone.alone == (name == "speaker") and (difference > 1e-5 if alone.alone else difference < 1e-6)
+
+
+def test_table_and_same_speaker_share_statistics(scored: tuple[str, Path, dict[str, Path]], tmp_path: Path) -> None:
+    name, run, wavs = scored
+    if name != "speaker":
+        pytest.skip("only --cmn speaker has statistics to share")
+    expected = read_predictions(run / "score_test" / "predictions.tsv")
+    table = tmp_path / "files.tsv"
+    table.write_text("file\tspk\n" + "".join(f"{wavs[u]}\t{u[:7]}\n" for u in expected.utterances))
+    rows = list(csv.DictReader(io.StringIO(predict("--model", run, "--format", "csv", "--table", table)[0])))
+    assert [[row[label] for label in CLASSES] for row in rows] == [[f"{v:.6f}" for v in r] for r in expected.posteriors]
+    first = [u for u in expected.utterances if u.startswith("Actor01")]
+    words = [wavs[utterance] for utterance in first]
+    out, _ = predict("--model", run, "--format", "csv", "--same-speaker", "true", *words)
+    assert [row["angry"] for row in csv.DictReader(io.StringIO(out))] == [row["angry"] for row in rows[: len(first)]]
+    assert "normalised by itself alone" in predict("--model", run, words[0])[0]
+
+
+@pytest.fixture(scope="module")
+def run_and_wav(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run and a recording."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "conf").mkdir()
+    shutil.copy(ROOT / "conf/mfcc_8k.conf", folder / "conf/mfcc.conf")
+    (folder / "conf/cmn.conf").write_text("--cmn=sliding\n")
+    return make_run(folder, folder, []), next((shared / "data/ravdess").glob("Actor_03/*.wav"))
+
+
+def test_any_file_folders_and_standard_input(run_and_wav: tuple[Path, Path], tmp_path: Path) -> None:
+    """Bad files are named, the others go on, and the status says so."""
+    run, wav = run_and_wav
+    samples, rate = soundfile.read(wav)
+    folder = tmp_path / "in"
+    (folder / "deeper").mkdir(parents=True)
+    soundfile.write(folder / "a.flac", samples, rate, subtype="PCM_16")
+    soundfile.write(folder / "deeper" / "b.OGG", np.stack([samples, samples], 1), rate)
+    (folder / "notes.txt").write_text("not audio\n")
+    out, err = predict("--model", run, "--format", "json", folder, wav)
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [Path(record["file"]).name for record in records] == ["a.flac", "b.OGG", wav.name]
+    assert records[0]["probabilities"] == pytest.approx(records[2]["probabilities"], abs=1e-6)
+    assert records[0]["probabilities"] == pytest.approx(records[1]["probabilities"], abs=0.05)
+    assert sum(records[0]["probabilities"].values()) == pytest.approx(1) and err == ""
+    assert records[0]["seconds"] == pytest.approx(len(samples) / rate)
+
+    piped, _ = predict("--model", run, "-", stdin=wav.read_bytes())
+    assert piped.startswith("standard input  ") and piped.split()[2] == records[2]["emotion"]
+
+    (tmp_path / "cut.wav").write_bytes(wav.read_bytes()[:5000])
+    soundfile.write(tmp_path / "silence.wav", np.zeros(16000), 16000)
+    soundfile.write(tmp_path / "short.wav", samples[:100], rate)
+    bad = [tmp_path / name for name in ("cut.wav", "silence.wav", "short.wav", "absent.wav")]
+    out, err = predict("--model", run, *bad, wav, "-", stdin=b"nothing", status=1)
+    assert out.startswith(f"{wav}  ") and len(out.splitlines()) == 1
+    assert "cut.wav: truncated" in err and "silence.wav: is too short, or nobody speaks" in err
+    assert "short.wav: is too short" in err and "absent.wav: No such file" in err and "standard input: not audio" in err
+    assert len(err.splitlines()) == 5
+    (tmp_path / "empty").mkdir()
+    assert "empty: no audio file in this folder" in predict("--model", run, tmp_path / "empty", status=1)[1]
+
+
+def test_along_a_file(run_and_wav: tuple[Path, Path], tmp_path: Path) -> None:
+    """Pieces cover the recording; silence has no answer; a piece that sees the whole file answers as the file does."""
+    run, wav = run_and_wav
+    samples, rate = soundfile.read(wav)
+    joined = np.concatenate([samples, np.zeros(rate * 2), samples])
+    (answer,) = Recogniser(run, "cpu").predict([(joined.astype(np.float32), rate)], every=0.5)
+    assert answer.along[0].start == 0 and answer.along[-1].end == pytest.approx(len(joined) / rate)
+    assert all(one.end == other.start for one, other in zip(answer.along, answer.along[1:], strict=False))
+    middle = len(samples) / rate + 1
+    assert next(moment for moment in answer.along if moment.start <= middle < moment.end).emotion == ""
+    assert sum(bool(moment.emotion) for moment in answer.along) > 2
+    (whole,) = Recogniser(run, "cpu").predict([wav], every=100)
+    assert whole.along[0].probabilities == pytest.approx(whole.probabilities, abs=1e-6)
+    integers, rate = soundfile.read(wav, dtype="int16")
+    assert Recogniser(run, "cpu").predict([(integers, rate)])[0].probabilities == whole.probabilities
+
+    out, _ = predict("--model", run, "--every", "0.5", "--format", "csv", "--plot", tmp_path / "out.svg", wav)
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert float(rows[1]["start"]) == 0.5 and {"angry", "emotion"} <= rows[0].keys()
+    assert "<svg" in (tmp_path / "out.svg").read_text()
+
+
+def test_what_ffmpeg_reads(run_and_wav: tuple[Path, Path], tmp_path: Path) -> None:
+    """A format that libsndfile does not know, from ffmpeg itself."""
+    if not shutil.which("ffmpeg"):
+        pytest.skip("no ffmpeg here; .ci/run installs it")
+    run, wav = run_and_wav
+    film = tmp_path / "film.mka"
+    subprocess.run(["ffmpeg", "-v", "error", "-i", wav, "-c:a", "pcm_s16le", film], check=True)
+    one, other = Recogniser(run, "cpu").predict([wav, film])
+    assert one.probabilities == other.probabilities
+    assert predict("--model", run, "-", stdin=film.read_bytes())[0].split()[2] == one.emotion
+
+
+def test_models_that_cannot_be_used(run_and_wav: tuple[Path, Path], tmp_path: Path) -> None:
+    run, wav = run_and_wav
+    with pytest.raises(SerError, match="no such checkpoint"):
+        Recogniser(tmp_path)
+    unfinished = tmp_path / "seed0"
+    shutil.copytree(run, unfinished)
+    (unfinished / FINISHED).unlink()
+    with pytest.raises(SerError, match=r"has not finished; .*best\.pt"):
+        Recogniser(unfinished)
+    assert Recogniser(unfinished / "best.pt").predict([wav])[0].emotion
+    checkpoint = torch.load(run / "best.pt", weights_only=True)
+    save_checkpoint(unfinished / "best.pt", checkpoint | {"front_end": "--encoder=hubert"})
+    with pytest.raises(SerError, match="other features than voiced MFCC"):
+        Recogniser(unfinished / "best.pt")
+
+
+def test_tables_of_files(run_and_wav: tuple[Path, Path], tmp_path: Path) -> None:
+    run, wav = run_and_wav
+    table = tmp_path / "files.csv"
+    table.write_text(f"path,start\n{wav},\n{wav},0.5\n")
+    assert "files.csv:3: a piece of a file; remove" in predict("--model", run, "--table", table, status=1)[1]
+    assert "or a --table of them" in predict("--model", run, status=2)[1]
