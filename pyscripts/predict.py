@@ -36,7 +36,7 @@ SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, metavar="RUN",
-                        help="folder of a finished training, e.g. egs/mini/exp/mfcc-resnet_clean_none_random/seed0")
+                        help="folder of a finished training, e.g. egs/mini/exp/mfcc-tdnn_clean_none_random/seed0")
     parser.add_argument("--format", choices=("text", "json", "csv"), default="text",
                         help="json: a line for each recording; csv: a row for each, or each piece (default: text)")
     parser.add_argument("--every", type=seconds, default=0.0, metavar="S",

@@ -1,7 +1,7 @@
 """What a user imports to recognise emotions in recordings.
 
     from ser.predict import Recogniser
-    recogniser = Recogniser("egs/mini/exp/mfcc-resnet_clean_none_random/seed0")
+    recogniser = Recogniser("egs/mini/exp/mfcc-tdnn_clean_none_random/seed0")
     print(recogniser.predict(["call.wav"])[0].emotion)
 """
 

@@ -222,3 +222,52 @@ def test_tables_of_files(run_and_wav: tuple[Path, Path], tmp_path: Path) -> None
     table.write_text(f"path,start\n{wav},\n{wav},0.5\n")
     assert "files.csv:3: a piece of a file; remove" in predict("--model", run, "--table", table, status=1)[1]
     assert "or a --table of them" in predict("--model", run, status=2)[1]
+
+
+# ---- a model in a folder of its own ----------------------------------------------------------------------------------
+
+EXPORT = "pyscripts/export_model.py"
+
+
+def test_an_exported_model_answers_as_its_run_does_wherever_it_lies(
+    scored: tuple[str, Path, dict[str, Path]], shell: Shell, tmp_path: Path
+) -> None:
+    name, run, wavs = scored
+    folder = tmp_path / "models" / name
+    assert "say so with --licence" in shell(f"{EXPORT} {run} '{folder}'", ok=False).stderr
+    shell(f"{EXPORT} --licence 'CC BY-NC-SA 4.0' {run} '{folder}'")
+    moved = tmp_path / "elsewhere"
+    folder.rename(moved)
+    files = list(wavs.values())[:5]
+    assert Recogniser(moved, "cpu").predict(files) == Recogniser(run, "cpu").predict(files)
+
+    card = (moved / "README.md").read_text()
+    score = json.loads((run / "score_test" / "score.json").read_text())
+    assert f"| test | {len(wavs)} | {100 * score['weighted_f1']:.1f} |" in card and "CC BY-NC-SA 4.0" in card
+    assert "angry, happy, neutral, sad" in card and "--cmn=" in card
+    assert sorted(path.name for path in moved.iterdir()) == ["README.md", "model.safetensors", "recogniser.json"]
+
+
+def test_exports_that_cannot_be(run_and_wav: tuple[Path, Path], shell: Shell, tmp_path: Path) -> None:
+    """What is there is not overwritten; what is damaged, or recognises something else, is refused."""
+    run, _ = run_and_wav
+    taken, model = tmp_path / "taken", tmp_path / "model"
+    taken.mkdir()
+    (taken / "thesis.tex").write_text("mine")
+    write = f"{EXPORT} --licence none {run}"
+    assert "is no exported model" in shell(f"{write} {taken}", ok=False).stderr
+    assert [path.name for path in taken.iterdir()] == ["thesis.tex"]
+    shell(f"{write} {model} && {write} {model}")  # an export is replaced
+    assert "It has not been scored." in (model / "README.md").read_text()
+    weights = (model / "model.safetensors").read_bytes()
+    (model / "model.safetensors").write_bytes(weights[:-100])
+    with pytest.raises(SerError, match="damaged or incomplete"):
+        Recogniser(model)
+    (model / "model.safetensors").unlink()
+    with pytest.raises(SerError, match="damaged or incomplete"):
+        Recogniser(model)
+    speakers = tmp_path / "speakers.pt"
+    checkpoint = torch.load(run / "best.pt", weights_only=True)
+    save_checkpoint(speakers, checkpoint | {"options": checkpoint["options"] | {"labels": "utt2spk"}})
+    with pytest.raises(SerError, match="recognises 4 speakers, not emotions"):
+        Recogniser(speakers)

@@ -6,25 +6,23 @@ import os
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from ser.apps.model_folder import read_model
 from ser.base.errors import SerError
 from ser.base.progress import progress
 from ser.data.audio import DecodedAudio, decode_any, resample
-from ser.features.frontend import VadOptions, read_conf
+from ser.features.frontend import VadOptions, parse_conf
 from ser.features.store import FeatureStore
 from ser.features.voiced_mfcc import VoicedMfcc
-from ser.training.checkpoint import load_model
+from ser.training.checkpoint import build_model
 from ser.training.device import set_up_device
 from ser.training.evaluation import posteriors
-from ser.training.options import TrainOptions, read_config
-from ser.training.runs import CONFIG, FINISHED
+from ser.training.options import TrainOptions
 
-_VAD = Path(__file__).resolve().parents[3] / "conf" / "vad.conf"  # what every run's features are made with
 _INT16_SCALE = np.float32(32768)
 
 Source = str | os.PathLike[str] | tuple[np.ndarray, int]
@@ -68,7 +66,7 @@ class Recogniser:
     """A trained network with the front end that it was trained on.
 
     Args:
-        model: the folder of a finished run, or a checkpoint (`best.pt`) in one.
+        model: the folder of a finished run, a checkpoint (`best.pt`) in one, or a folder that export_model.py wrote.
         device: auto, cpu or cuda.
 
     Attributes:
@@ -79,19 +77,13 @@ class Recogniser:
     """
 
     def __init__(self, model: str | os.PathLike[str], device: str = "auto") -> None:
-        path = Path(model)
-        if path.is_dir():
-            if (path / "best.pt").exists() and not (path / FINISHED).exists():
-                raise SerError(f"{path}: its training has not finished; run.sh --stage 3 finishes it, or name its best "
-                               f"epoch so far, {path / 'best.pt'}")
-            path = path / "best.pt"
+        read = read_model(Path(model))
+        self.classes: tuple[str, ...] = tuple(read["classes"])
+        self._crop = TrainOptions(**read["options"]).crop
+        vad = parse_conf(read["vad"], VadOptions, model)
+        self._front_end = VoicedMfcc.parse(read["front_end"], vad, read["compress"], model)
         self._device = set_up_device(device)
-        self._model, checkpoint = load_model(path, self._device)
-        self.classes: tuple[str, ...] = tuple(checkpoint["classes"])
-        self._crop = TrainOptions(**checkpoint["options"]).crop
-        self._front_end = VoicedMfcc.parse(
-            checkpoint["front_end"], read_conf(_VAD, VadOptions), _is_compressed(path.parent), path
-        )
+        self._model = build_model(read, self._device)
 
     def predict(
         self, sources: Sequence[Source], every: float = 0.0, speakers: Sequence[Hashable] | None = None
@@ -189,12 +181,3 @@ class Recogniser:
 
     def _named(self, values: np.ndarray) -> dict[str, float]:
         return dict(zip(self.classes, values.tolist(), strict=True))
-
-
-def _is_compressed(run: Path) -> bool:
-    """Return whether a run's features were compressed, by its config.yaml."""
-    if not (run / CONFIG).is_file():
-        return False
-    _, record = read_config(run / CONFIG)
-    given = [str(word) for word in record.get("given") or ()]
-    return ("--compress", "true") in pairwise(given)

@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,16 @@ def _with_options(checkpoint: dict[str, Any]) -> dict[str, Any]:
 def load_model(path: str | os.PathLike[str], device: torch.device) -> tuple[nn.Module, dict[str, Any]]:
     """Return a network ready to evaluate, and the checkpoint it came from (`classes`, `front_end`, `epoch`, …)."""
     checkpoint = load_checkpoint(path)
+    return build_model(checkpoint, device), checkpoint
+
+
+def build_model(checkpoint: Mapping[str, Any], device: torch.device) -> nn.Module:
+    """Return the network of a checkpoint's `options`, `dim`, `classes` and weights (`model`), ready to evaluate."""
     options = TrainOptions(**checkpoint["options"])
     network = SYSTEMS[options.system].networks[options.network]
     model = network.build(checkpoint["dim"], len(checkpoint["classes"]), options)
     model.load_state_dict(checkpoint["model"])
-    return model.to(device).eval(), checkpoint
+    return model.to(device).eval()
 
 
 def transfer(model: nn.Module, donor: str | os.PathLike[str], front_end: str) -> None:

@@ -1,0 +1,140 @@
+"""A trained network in a folder of its own, which needs neither the run nor its data to recognise emotions.
+
+    model.safetensors   the weights
+    recogniser.json     classes, network and front end
+    README.md           the model card: what it was trained on, its scores, the licence of the data
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+
+from ser.base.errors import SerError
+from ser.base.files import write_text
+from ser.data.labels import EMOTION_TABLE
+from ser.scoring.metrics import MEASURES
+from ser.scoring.predictions import read_score
+from ser.training.checkpoint import load_checkpoint
+from ser.training.options import TrainOptions, read_config
+from ser.training.runs import CONFIG, FINISHED
+from ser.training.systems import SYSTEMS
+
+_VAD = Path(__file__).resolve().parents[3] / "conf" / "vad.conf"  # what every run's features are made with
+_WEIGHTS, _DESCRIPTION, _CARD = "model.safetensors", "recogniser.json", "README.md"
+_VERSION = 1
+
+
+def read_model(path: Path) -> dict[str, Any]:
+    """Read a model, onto the CPU: a folder that `write_model_folder` wrote, that of a finished run, or a checkpoint.
+
+    Returns:
+        `model` (weights), `classes`, `front_end`, `options`, `dim` as in a checkpoint, `vad`, the text of the VAD's
+        options, and `compress`, whether features were compressed.
+
+    Raises:
+        SerError: there is none, it is damaged, its training has not finished, or it does not recognise emotions.
+    """
+    if (path / _DESCRIPTION).is_file():
+        model = _read_folder(path)
+    else:
+        if path.is_dir():
+            if (path / "best.pt").exists() and not (path / FINISHED).exists():
+                raise SerError(f"{path}: its training has not finished; run.sh --stage 3 finishes it, or name its best "
+                               f"epoch so far, {path / 'best.pt'}")
+            path = path / "best.pt"
+        model = load_checkpoint(path)
+        model |= {"vad": _VAD.read_text(encoding="utf-8"), "compress": _is_compressed(path.parent)}
+    if TrainOptions(**model["options"]).labels != EMOTION_TABLE:
+        raise SerError(f"{path}: recognises {len(model['classes'])} speakers, not emotions; it is for run.sh --init")
+    return model
+
+
+def _read_folder(folder: Path) -> dict[str, Any]:
+    try:
+        model = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+        if model["version"] != _VERSION:
+            raise SerError(f"{folder}: is of version {model['version']}, not {_VERSION}; export it again")
+        return model | {"model": safetensors.torch.load_file(folder / _WEIGHTS)}
+    except (ValueError, KeyError, TypeError, SafetensorError, FileNotFoundError) as error:
+        raise SerError(f"{folder}: damaged or incomplete ({type(error).__name__}: {error}); copy or export it again") \
+            from None
+
+
+def _is_compressed(run: Path) -> bool:
+    """Return whether a run's features were compressed, by its config.yaml."""
+    given = [str(word) for word in _record(run).get("given") or ()]
+    return ("--compress", "true") in pairwise(given)
+
+
+def _record(run: Path) -> dict[str, Any]:
+    """Return what a run's config.yaml says of its data; nothing where there is none."""
+    return read_config(run / CONFIG)[1] if (run / CONFIG).is_file() else {}
+
+
+def write_model_folder(run: Path, folder: Path, licence: str) -> None:
+    """Write a finished run's network to a folder, as a whole; an earlier one of this kind is replaced.
+
+    Args:
+        licence: of the data that it was trained on, for the model card.
+
+    Raises:
+        SerError: as `read_model`; or something else is where the folder should go.
+    """
+    model = read_model(run)
+    if folder.exists() and any(folder.iterdir()) and not (folder / _DESCRIPTION).is_file():
+        raise SerError(f"{folder}: is there and is no exported model; name a new folder")
+    new, old = (folder.with_name(f".{folder.name}.{end}") for end in ("new", "old"))
+    for leftover in (new, old):  # of an export that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    new.mkdir(parents=True)
+    kept = ("classes", "front_end", "options", "dim", "vad", "compress")
+    description = {"version": _VERSION, **{name: model[name] for name in kept}}
+    weights = {name: tensor.contiguous().clone() for name, tensor in model["model"].items()}  # none shares its memory
+    safetensors.torch.save_file(weights, new / _WEIGHTS)
+    write_text(new / _DESCRIPTION, json.dumps(description, indent=1) + "\n")
+    write_text(new / _CARD, _card(run, model, licence))
+    if folder.exists():
+        os.rename(folder, old)
+    os.rename(new, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _card(run: Path, model: Mapping[str, Any], licence: str) -> str:
+    """Return the model card, in Markdown."""
+    options, record = TrainOptions(**model["options"]), _record(run)
+    fold = record.get("fold")
+    said = {
+        "Emotions": ", ".join(model["classes"]),
+        "Corpus": f"{record.get('recipe') or 'unknown'}" + (f", fold {fold}" if fold is not None else ""),
+        "Licence of the data": licence,
+        "Training data": record.get("train_data") or "unknown",
+        "CopyPaste scheme": options.scheme,
+        "Reads": SYSTEMS[options.system].what,
+        "Network": SYSTEMS[options.system].networks[options.network].what,
+        "Pre-trained on": "nothing" if options.init == "random" else str(record.get("init") or options.init),
+        "Seed": options.seed,
+    }
+    names = [measure.title for measure in MEASURES.values()]
+    rows = [f"| test | utterances | {' | '.join(names)} |", "|---|---:|" + "---:|" * len(names)]
+    for scored in sorted(path.parent for path in run.glob("score_*/score.json")):
+        score = read_score(scored).record
+        figures = " | ".join(f"{100 * score[key]:.1f}" for key in MEASURES)
+        rows.append(f"| {score['test_set']} | {score['utterances']} | {figures} |")
+    if len(rows) == 2:
+        rows = ["It has not been scored."]
+    table = "\n".join(f"| {name} | {text} |" for name, text in said.items())
+    front_end = "\n".join(f"    {line}" for line in model["front_end"].splitlines())
+    return (
+        f"# {record.get('out') or run.name}\n\nA recogniser of emotions in speech.\n\n| | |\n|---|---|\n{table}\n\n"
+        f"## Scores (%)\n{chr(10).join(rows)}\n\n## Use\n    pyscripts/predict.py --model . recording.wav\n\n"
+        f"## Front end\n{front_end}\n"
+    )
