@@ -34,7 +34,10 @@ read_options() {
 --network= NAME             the network that reads it (default: the system's first)
 --scheme='none se-cp n-cp n+se-cp' SCHEMES  of CopyPaste
 --train-data=clean D        clean, or clean+noise: with the noisy copies
---init=random I             random, or the folder of a pre-trained model
+--init= I                   random, imagenet, or the folder of a pre-trained model (default: random, and imagenet for
+                            systems of images)
+--weights= FILE             ImageNet weights of the network under torchvision's names, .pth, .npz or .safetensors
+                            (default: torchvision's, in PyTorch's cache or fetched)
 --seeds=0 SEEDS             a training for each
 --folds= FOLDS               folds to train and score, where the recipe has folds (default: all)
 --config= FILE              training options over those of conf/train.yaml and egs/NAME/conf/train.yaml; the config.yaml
@@ -156,7 +159,7 @@ done
 caller=$PWD
 init=${opt[init]} corpus_dir=$(absolute "${opt[corpus-dir]}") musan_dir=$(absolute "${opt[musan-dir]}")
 plan=$(absolute "${opt[plan]}")
-[ "$init" = random ] || init=$(absolute "$init")
+case $init in '' | random | imagenet) ;; *) init=$(absolute "$init") ;; esac
 mkdir -p "$work_dir" || die "--work-dir $work_dir: cannot make that folder"
 cd "$work_dir"
 
@@ -195,7 +198,8 @@ features() { # clean|copies
 if [ "${opt[stage]}" -lt 5 ]; then
   train_data=$(task train-data)
   options=(--recipe "$recipe" --task "${opt[task]}" --system "${opt[system]}" --features "$(system name)"
-    --network "$network" --train-data "$train_data" --scheme "${opt[scheme]}" --init "$init" --seeds "${opt[seeds]}"
+    --network "$network" --train-data "$train_data" --scheme "${opt[scheme]}" --init "$init"
+    --weights "$(absolute "${opt[weights]}")" --seeds "${opt[seeds]}"
     --labels "$(task labels)" --device "${opt[device]}" --exp-dir "$exp")
   given=(${for_system[@]+"${for_system[@]}"} ${for_task[@]+"${for_task[@]}"} ${for_corpus[@]+"${for_corpus[@]}"})
   options+=(${given[@]+"${given[@]/#/--given=}"})

@@ -26,6 +26,7 @@ from ser.augment.copypaste import SCHEMES
 from ser.base.errors import SerError, run_main
 from ser.base.files import write_text
 from ser.data.labels import EMOTION_TABLE
+from ser.nets.imagenet import SUFFIXES, find_weights
 from ser.scoring.results import BASELINE
 from ser.training.options import CHOICES, OF_RUNS, TrainOptions, checked, meant, read_config, read_values
 from ser.training.runs import FINISHED, Run, refuse_other_options
@@ -49,7 +50,9 @@ def main() -> None:
     parser.add_argument("--network", help="(default: the system's first)")
     parser.add_argument("--train-data", default="clean", help="name of the training data (default: %(default)s)")
     parser.add_argument("--scheme", default="none", help="CopyPaste schemes, blank-separated (default: %(default)s)")
-    parser.add_argument("--init", default="random", help="random, or the folder of a pre-trained model")
+    parser.add_argument("--init", default="", help="random, imagenet, or the folder of a pre-trained model (default: "
+                        "imagenet for systems of images, random for others)")
+    parser.add_argument("--weights", default="", metavar="FILE", help="of --init imagenet (default: torchvision's)")
     parser.add_argument("--seeds", default="0", help="blank-separated (default: %(default)s)")
     parser.add_argument("--tag", default="", help="last part of the folders' names (default: the options changed)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="training options over the recipe's own")
@@ -93,13 +96,13 @@ def driver_options(path: Path) -> list[str]:
     options, record = read_config(path)
     if not record:
         return []
+    weights = init if Path(init := str(options.get("init", ""))).suffix in SUFFIXES else ""
     work, given = str(record.get("work") or ""), record.get("given")
     said = {
         "recipe": record.get("recipe"), "work-dir": work if Path(work).is_dir() else "",
         "system": options.get("system"), "network": options.get("network"), "scheme": options.get("scheme"),
-        "seeds": options.get("seed"),
-        "init": options.get("init"), "folds": record.get("fold"), "train-data": record.get("train_data"),
-        "tag": record.get("tag"),
+        "seeds": options.get("seed"), "init": "imagenet" if weights else init, "weights": weights,
+        "folds": record.get("fold"), "train-data": record.get("train_data"), "tag": record.get("tag"),
     }
     words = [word for name, value in said.items() if value not in (None, "") for word in (f"--{name}", str(value))]
     return words + [str(word) for word in given] if isinstance(given, list) else words
@@ -120,13 +123,17 @@ def plan(args: argparse.Namespace, splits: list[dict]) -> Iterator[Run]:
             raise SerError(f"--seeds takes whole numbers under 2^63, not '{seed}'")
     network = args.network or next(iter(SYSTEMS[args.system].networks))
     features = args.features or args.system
-    if SYSTEMS[args.system].networks[network].only and "none" in schemes[1:] + schemes[:-1]:
+    system = SYSTEMS[args.system]
+    if (not system.can_join or system.networks[network].only) and "none" in schemes[1:] + schemes[:-1]:
         print(f"{features}-{network}: is trained on utterances as they are; of --scheme {args.scheme}, none alone")
         schemes = ["none"]
     if not re.fullmatch(r"[\w+.-]*", args.tag, re.ASCII):
         raise SerError(f"--tag {args.tag!r}: letters, digits, '.', '+', '-' and '_' only")
-    init_name, init = named_init(args.init)
-    options, tag = resolve(args, network)
+    if (start := args.init or system.start) == "imagenet":
+        init_name, init = start, str(find_weights(network, args.weights))
+    else:
+        init_name, init = named_init(start)
+    options, tag = resolve(args, network, init)
     for scheme in schemes:
         condition = "_".join(filter(None, (f"{features}-{network}", args.train_data, scheme, init_name, tag)))
         for split in splits:
@@ -165,9 +172,11 @@ def named_init(init: str) -> tuple[str, str]:
     return f"xvector-{name}-{zlib.crc32(best.read_bytes()):08x}", str(Path(init).resolve())
 
 
-def resolve(args: argparse.Namespace, network: str) -> tuple[TrainOptions, str]:
+def resolve(args: argparse.Namespace, network: str, init: str) -> tuple[TrainOptions, str]:
     """Return the options of the runs and their tag."""
     fixed = {"system": args.system, "network": network, "labels": args.labels}
+    if init == "random" and SYSTEMS[args.system].start != "random":
+        fixed["freeze"] = ""  # layers that have learnt nothing are no use as they are
     places = (ROOT / "conf/train.yaml", ROOT / f"conf/{args.system}-{network}.yaml",
               ROOT / "egs" / args.recipe / "conf/train.yaml")
     files: list[Path] = [path for path in places if path.is_file()]

@@ -21,6 +21,7 @@ from ser.base.errors import SerError
 from ser.base.files import fingerprint
 from ser.data.labels import EMOTION_TABLE, NEUTRAL, Labels
 from ser.features.packed import is_packed
+from ser.nets.imagenet import SUFFIXES, load_weights
 from ser.scoring.metrics import MEASURES, count_confusion
 from ser.training.checkpoint import transfer
 from ser.training.device import resolve_precision
@@ -82,7 +83,9 @@ class Classification:
         options = self.options
         torch.manual_seed(options.seed)
         self.network = self.system.networks[options.network].build(self.train.dim, len(self.classes), options)
-        if options.init != "random":
+        if Path(options.init).suffix in SUFFIXES:
+            load_weights(self.network, options.init)
+        elif options.init != "random":
             transfer(self.network, options.init, self.front_end)
         elif options.input_scaling == "deviations":
             self.network.deviations.copy_(self.train.deviations())

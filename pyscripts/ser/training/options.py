@@ -116,6 +116,9 @@ class TrainOptions:
             if value == 0 and name in _POSITIVE:
                 raise SerError(f"{name}: 0 is not a positive number")
         networks = SYSTEMS[self.system].networks
+        if not SYSTEMS[self.system].can_join and self.scheme != "none":
+            raise SerError(f"scheme: {self.scheme} concatenates, and examples of the system {self.system} are all of "
+                           "one length; it has none alone")
         if self.network not in networks:
             raise SerError(f"network: the system {self.system} has {', '.join(networks)}, not {self.network!r}")
         if self.loss == "aam" and self.margin >= math.pi / 2:

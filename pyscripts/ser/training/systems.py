@@ -109,7 +109,8 @@ class System:
         labels: data directories, their utterances and the name of a table to the labels there.
         identity: data directories to a hash that changes when their features do, without reading them.
         front_end: data directories to the options that made their features.
-        can_join: whether examples have a length, so that two can be joined: the diluted test needs it.
+        can_join: whether examples have a length, so that two can be joined: CopyPaste and the diluted test need it.
+        start: what trainings begin from if not told: random weights, or published ones (imagenet).
     """
 
     what: str
@@ -121,6 +122,7 @@ class System:
     identity: Callable[[Sequence[str]], str]
     front_end: Callable[[Sequence[str]], str]
     can_join: bool = True
+    start: str = "random"
 
 
 def _resnet(dim: int, classes: int, options: TrainOptions) -> nn.Module:
@@ -147,6 +149,18 @@ def _linear(dim: int, classes: int, options: TrainOptions) -> nn.Module:
     return Linear(dim, classes, options.pooling, options.pooled_norm, **_of_classifier(dim, options))
 
 
+def _alexnet(dim: int, classes: int, options: TrainOptions) -> nn.Module:
+    from ser.nets.image_classifier import AlexNet
+
+    return AlexNet(classes)
+
+
+def _squeezenet(dim: int, classes: int, options: TrainOptions) -> nn.Module:
+    from ser.nets.image_classifier import SqueezeNet
+
+    return SqueezeNet(classes)
+
+
 def _of_classifier(dim: int, options: TrainOptions) -> dict[str, Any]:
     """Return the arguments of an `EmbeddingClassifier`."""
     import torch
@@ -165,6 +179,16 @@ def _load_features(data: Sequence[str], device: torch.device) -> Store:
 
 def _share_features(data: Sequence[str], folder: Path) -> None:
     pack(data, folder, "float32")
+
+
+def _load_images(data: Sequence[str], device: torch.device) -> Store:
+    from ser.features.store import FeatureStore
+
+    return FeatureStore.load(data, device, "uint8")
+
+
+def _share_images(data: Sequence[str], folder: Path) -> None:
+    pack(data, folder, "uint8")
 
 
 _FEATURES = (_load_features, _share_features, frame_counts, read_labels, features_digest, front_end)
@@ -187,5 +211,11 @@ SYSTEMS: dict[str, System] = {
         {"svm": Network("support vector machine on functionals of whole utterances", _functionals_svm,
                         _support_vectors, ("functionals", "machines", "class_weights", "select"))},
         *_FEATURES,
+    ),
+    "spectrogram": System(
+        "spectrogram images of one second (noise mix-up)",
+        {"alexnet": Network("AlexNet, from ImageNet weights", _alexnet),
+         "squeezenet": Network("SqueezeNet 1.0, from ImageNet weights", _squeezenet)},
+        _load_images, _share_images, frame_counts, read_labels, features_digest, front_end, False, "imagenet",
     ),
 }
