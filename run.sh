@@ -123,11 +123,8 @@ read -ra networks <<< "$(grep -e "^${opt[system]} " <<< "$systems")"
 [ ${#networks[@]} -gt 0 ] || die "--system is one of $(cut -d ' ' -f 1 <<< "$systems" | xargs), not '${opt[system]}'"
 network=${opt[network]:-${networks[1]}}
 [[ " ${networks[*]:1} " = *" $network "* ]] || die "--network of ${opt[system]} is one of ${networks[*]:1}, not '$network'"
-for word in ${opt[folds]}; do
-  [[ " ${opt[all-folds]} " = *" $word "* ]] || die "--folds: $recipe has ${opt[all-folds]:-no folds}, not '$word'"
-done
 [ -z "$(xargs -n 1 <<< "${opt[folds]}" | sort | uniq -d)" ] || die "--folds: one is given twice in '${opt[folds]}'"
-folds=${opt[folds]:-${opt[all-folds]}}
+folds=${opt[all-folds]}
 set_training_device
 
 # Options that this script does not list go to the program that declares them.
@@ -165,22 +162,29 @@ cd "$work_dir"
 
 # Lists and features of other options than the default ones have folders of their own.
 jobs=(--nj "${opt[nj]}" --cmd "$train_cmd")
-list_name='' data=data exp=exp
-if [ ${#for_corpus[@]} -gt 0 ]; then
-  list_name=$("$recipe_dir/local/prepare.py" --data-name "${for_corpus[@]}")
-  data+=${list_name:+_$list_name} exp+=${list_name:+_$list_name}
-fi
+data=data exp=exp
+named() { data+=${1:+_$1} exp+=${1:+_$1}; }
+[ ${#for_corpus[@]} -eq 0 ] || named "$("$recipe_dir/local/prepare.py" --data-name "${for_corpus[@]}")"
+corpus_data=$data
 system() { # <verb> <data>…
   guarded env -C "$caller" "$system_program" ${for_system[@]+"${for_system[@]}"} --recipe-dir "$recipe_dir" \
     --work-dir "$work_dir" "${jobs[@]}" "$@"
 }
 task() { # <verb> …
-  guarded "$task_program" ${for_task[@]+"${for_task[@]}"} --recipe "$recipe" --data "$data" --exp "$exp" \
+  guarded "$task_program" ${for_task[@]+"${for_task[@]}"} --recipe "$recipe" --corpus-data "$corpus_data" --data "$data" \
+    --exp "$exp" --system-block "$block" \
     --emotions "${opt[emotions]}" --folds "$folds" --train-data "${opt[train-data]}" --raw "$raw" --suffix "$suffix" \
     --musan-dir "$musan_dir" "${jobs[@]}" "$@"
 }
 raw=$(system raw)
 suffix=$(system suffix)
+block=$(system block 2> /dev/null) || block='' # a system of whole utterances has no such verb
+named "$(task list-name)"
+folds=$(task folds)
+for word in ${opt[folds]}; do
+  [[ " $folds " = *" $word "* ]] || die "--folds: $recipe has ${folds:-no folds}, not '$word'"
+done
+folds=${opt[folds]:-$folds}
 
 started=$SECONDS
 begin() { stage_started=$SECONDS; echo "$(date +%T) stage $1: $2"; }
@@ -228,7 +232,7 @@ fi
 if runs_stage 0; then
   begin 0 "lists of $recipe"
   [ -z "$corpus_dir" ] || for_corpus+=(--corpus-dir "$corpus_dir")
-  guarded "$recipe_dir/local/prepare.py" ${for_corpus[@]+"${for_corpus[@]}"} "${jobs[@]}" "$data"
+  guarded "$recipe_dir/local/prepare.py" ${for_corpus[@]+"${for_corpus[@]}"} "${jobs[@]}" "$corpus_data"
   task lists
   finish 0
 fi

@@ -30,13 +30,13 @@ guarded() {
   if setpriv --pdeathsig TERM true 2>/dev/null; then setpriv --pdeathsig TERM "$@"; else "$@"; fi
 }
 
-# prepare_noise <data>: make the lists of noise and music files <data>/noise out of --musan-dir, or out of the noise that
-# a recipe which makes its own leaves in <data>/local/musan.
+# prepare_noise <corpus-data> <data>: make the lists of noise and music files <data>/noise out of --musan-dir, or out of
+# the noise that a recipe which makes its own leaves in <corpus-data>/local/musan.
 prepare_noise() {
   local musan=${opt[musan-dir]}
   if [ -z "$musan" ] && [ -d "$1/local/musan" ]; then musan=$1/local/musan; fi
   [ -n "$musan" ] || die "--musan-dir: name a folder with MUSAN (fetched there if the folder does not exist)"
-  guarded "$SER_ROOT/local/prepare_musan.sh" "$musan" "$1/noise"
+  guarded "$SER_ROOT/local/prepare_musan.sh" "$musan" "$2/noise"
 }
 
 # copy_tables <from> <to> <table>…: make the tables of a data directory like another's; those alike are left alone.

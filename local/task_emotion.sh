@@ -2,7 +2,10 @@
 # Task emotion: lists with utt2emo, noisy copies to train and to test on, runs with and without folds, their scores.
 #
 # Usage: local/task_emotion.sh [options] <verb>, in the work directory
-#   lists                 check the lists of utterances, and that no speaker is in two of train, dev and test
+#   list-name             print what names of lists have that are not of the corpus's own utterances
+#   folds                 print the folds
+#   lists                 cut the lists into blocks where asked for; check them, and that no speaker is in two of train,
+#                         dev and test
 #   sets clean|copies     print the data directories to make features of
 #   share clean|copies    give each fold its part of the features of these
 #   copies                make the noisy copies, as data directories without features
@@ -24,10 +27,18 @@ parse_options "$@" << 'END'
 --snr='10 5 0' SNRS         SNRs of the noisy copies of training data, each for every kind of noise
 --noise-kinds='noise music' KINDS  MUSAN's noise, its music, or both, for the same
 --test-snr='10 0' SNRS      SNRs of the noisy copies of test data, which have noise; none: test on clean data only
+--block= SECONDS            cut utterances into blocks of so many seconds; 0: whole utterances (default: what the
+                            system reads)
+--remainder=drop drop|pad   what becomes of the end of an utterance that fills no block: dropped, or a shorter block
+--split=speaker speaker|segment  of blocks: the corpus's own, which shares no speaker, or at random, whatever they are
+                            cut from: 80 % to train, in folds, and 20 % to test
+--cv-folds=5 N+             folds of --split segment
 --
 # Set by run.sh
 --recipe= NAME              recipe
+--corpus-data=data DIR      folder of the lists of the corpus
 --data=data DIR             folder of the data directories
+--system-block= SECONDS     how long the blocks are that the system reads
 --exp=exp DIR               folder of the runs
 --emotions= EMOTIONS        classes
 --folds= FOLDS              folds, if the recipe has any
@@ -39,6 +50,21 @@ parse_options "$@" << 'END'
 --cmd=run.py CMD            not needed here
 END
 data=${opt[data]} suffix=${opt[suffix]}
+
+# Lists of blocks have a folder, and runs on them another, of their own.
+block=${opt[block]:-${opt[system-block]:-0}} list_name='' all_folds=${opt[folds]}
+[[ $block =~ ^[0-9]+(\.[0-9]+)?$ ]] || die "--block takes seconds, not '$block'"
+if [ "$block" != 0 ]; then
+  list_name=${block}s
+  [ "${opt[remainder]}" = drop ] || list_name+=-${opt[remainder]}
+  if [ "${opt[split]}" = segment ]; then
+    list_name+=-segment
+    [ "${opt[cv-folds]}" = 5 ] || list_name+=${opt[cv-folds]}
+    all_folds=$(seq -s ' ' "${opt[cv-folds]}")
+  fi
+elif [ "${opt[split]}" = segment ]; then
+  die "--split segment is of blocks; say how long they are with --block"
+fi
 
 # Options in the training data's name come before those beside it.
 case ${opt[train-data]} in
@@ -83,21 +109,23 @@ needs_noise() { [ "${opt[train-data]}" != clean ] || [ ${#noisy_tests[@]} -gt 0 
 
 check_lists() {
   local dir set lists=()
+  [ "$block" = 0 ] || guarded "$SER_ROOT/pyscripts/cut_lists.py" --length "$block" --remainder "${opt[remainder]}" \
+    --split "${opt[split]}" --cv-folds "${opt[cv-folds]}" "${opt[corpus-data]}" "$data"
   for dir in "${split_dirs[@]}"; do
     for set in train dev test; do
       validate_data_dir.sh --no-feats ${opt[emotions]:+--emotions "${opt[emotions]}"} "$dir/$set" > /dev/null
       lists+=("$dir/$set")
     done
-    "$SER_ROOT/pyscripts/data_dir.py" check-disjoint "${lists[@]: -3}" > /dev/null
+    [ "${opt[split]}" = segment ] || "$SER_ROOT/pyscripts/data_dir.py" check-disjoint "${lists[@]: -3}" > /dev/null
   done
   "$SER_ROOT/pyscripts/data_dir.py" class-counts --emotions "${opt[emotions]}" --all-in train "${lists[@]}"
-  echo "no speaker is in two of train, dev and test"
+  [ "${opt[split]}" = segment ] || echo "no speaker is in two of train, dev and test"
 }
 
 make_copies() {
   local kind name noise_lists=''
   if ! needs_noise; then echo "no noisy copies: --test-snr none, and training on clean data"; return; fi
-  prepare_noise "$data"
+  prepare_noise "${opt[corpus-data]}" "$data"
   for kind in $kinds; do noise_lists+="$data/noise/${kind}_train.scp "; done
   guarded augment_data_dir.sh --each true --snr "$snrs" "$train${opt[raw]}" "${noise_lists% }" \
     "${train}_$noisy${opt[raw]}"
@@ -136,6 +164,8 @@ print_splits() {
 }
 
 case "${args[*]}" in
+  list-name) echo "$list_name" ;;
+  folds) echo "$all_folds" ;;
   lists) check_lists ;;
   'sets clean') printf "$data/%s\n" "${sets[@]}" ;;
   'sets copies') ! needs_noise || printf '%s\n' "${train}_$noisy" "${noisy_tests[@]/#/$data/}" ;;

@@ -27,7 +27,9 @@ parse_options "$@" << 'END'
 --
 # Set by run.sh
 --recipe= NAME              recipe
+--corpus-data=data DIR      not needed here
 --data=data DIR             folder of the data directories
+--system-block= SECONDS     not needed here
 --exp=exp DIR               folder of the runs
 --emotions= EMOTIONS        not needed here
 --folds= FOLDS              not needed here
@@ -83,7 +85,7 @@ print_sets() {
 make_copies() {
   local copy
   if [ ${#copies[@]} -eq 0 ]; then echo "none for --train-data clean"; return; fi
-  prepare_noise "$data"
+  prepare_noise "$data" "$data"
   for copy in "${copies[@]}"; do
     guarded augment_data_dir.sh --snr "10 5 0" --suffix "${copy##*_}" --seed "${copy##*noisy}" \
       "$data/train${opt[raw]}" "$data/noise/noise_train.scp $data/noise/music_train.scp" "$copy${opt[raw]}"
@@ -112,6 +114,7 @@ score() {
 }
 
 case "${args[*]}" in
+  list-name | folds) ;;
   lists) check_lists ;;
   'sets clean') print_sets ;;
   'sets copies') [ ${#copies[@]} -eq 0 ] || printf '%s\n' "${copies[@]}" ;;
