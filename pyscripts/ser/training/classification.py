@@ -21,12 +21,14 @@ from ser.base.errors import SerError
 from ser.base.files import fingerprint
 from ser.data.labels import EMOTION_TABLE, NEUTRAL, Labels
 from ser.features.packed import is_packed
+from ser.nets.image_classifier import ImageClassifier
 from ser.nets.imagenet import SUFFIXES, load_weights
 from ser.scoring.metrics import MEASURES, count_confusion
 from ser.training.checkpoint import transfer
 from ser.training.device import resolve_precision
 from ser.training.distributed import World
 from ser.training.evaluation import losses_and_choices
+from ser.training.frozen import FrozenStore
 from ser.training.optimiser import freeze, make_optimiser, set_rate_factor, set_training
 from ser.training.options import TrainOptions
 from ser.training.runs import Run, inputs_hash
@@ -100,10 +102,21 @@ class Classification:
             self.best = self.average.module
         self.masking = SpecAugment(options.time_masks, options.time_mask_width, options.frequency_masks,
                                    options.frequency_mask_width)
+        masked = options.time_masks or options.frequency_masks
+        if isinstance(self.network, ImageClassifier) and self.world.world_size == 1 and not masked:
+            self._compute_frozen()
         self.weights = None
         if options.class_weights == "balanced":
             counts = np.bincount(labels.indices, minlength=len(self.classes))
             self.weights = torch.from_numpy(self.examples / (len(self.classes) * counts)).float().to(self.device)
+
+    def _compute_frozen(self) -> None:
+        """Let what the network's first layers make of the images, if they are frozen, take the place of the images."""
+        if self.network.frozen_layers():
+            plain = torch.autocast(self.device.type, enabled=False)
+            of_evaluation = self.dev.BATCH_ROWS[self.device.type] // int(self.dev.lengths.max())
+            self.train = FrozenStore(self.train, self.network, self._autocast(), self.options.batch_size)
+            self.dev = FrozenStore(self.dev, self.network, plain, of_evaluation)
 
     def _load(self, data: Sequence[str]) -> Store:
         """Return the store of a set; where several processes of a node want it, one copies it and all map the copy."""
