@@ -19,13 +19,15 @@ def main() -> None:
                         help="only print which statistics are up to date and, last, the number of those that are not")
     parser.add_argument("--also", type=Path, action="append", default=[], metavar="DATA",
                         help="another data directory to do with it, its ark in DATA/data; may be repeated")
+    parser.add_argument("--per-utt", choices=("true", "false"), default="false",
+                        help="statistics of each utterance alone instead of a speaker's")
     parser.add_argument("data", type=Path, help="data directory")
     parser.add_argument("ark_dir", type=Path, metavar="ark-dir", help="folder for the ark")
     args = parser.parse_args()
     places = [(args.data, args.ark_dir), *((data, data / "data") for data in args.also)]
     stale = []
     for data, ark_dir in places:
-        stats = CmvnStats(data, ark_dir)
+        stats = CmvnStats(data, ark_dir, args.per_utt == "true")
         if stats.is_current():
             print(f"compute_cmvn_stats: {data}: statistics up to date")
         else:

@@ -19,6 +19,7 @@ set -euo pipefail
 . "$SER_ROOT/steps/feature_jobs.sh"
 parse_options "$@" << 'END'
 --cmd=run.py RUNNER      what runs the job: run.py, slurm.py … with its options
+--per-utt=false BOOL     statistics of each utterance alone: what a single recording of a stranger can have
 --also= DIRS             more data directories to do in the same job, blank-separated (the log is with the first)
 END
 
@@ -27,7 +28,7 @@ data=${args[0]}
 
 [ -f "$data/utt2spk" ] || die "$data/utt2spk: no such file; is $data a data directory?"
 also_words "${opt[also]}"
-program=(python3 "$SER_ROOT/pyscripts/compute_cmvn_stats.py" ${also_words[@]+"${also_words[@]}"})
+program=(python3 "$SER_ROOT/pyscripts/compute_cmvn_stats.py" --per-utt "${opt[per-utt]}" ${also_words[@]+"${also_words[@]}"})
 log=${args[1]:-$data/log}/compute_cmvn_stats_$(basename "$(realpath "$data")").log
 read -ra runner <<< "${opt[cmd]}"
 

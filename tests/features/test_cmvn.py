@@ -115,6 +115,17 @@ def test_each_copy_of_a_speakers_recordings_has_its_own_statistics(tmp_path, she
     validate(data, need=())
 
 
+def test_a_recording_that_comes_alone_has_statistics_of_itself(data, tmp_path, shell):
+    shell(f"steps/compute_cmvn_stats.sh --per-utt true {data} && "
+          f"steps/prepare_feats.sh --nj 1 --max-drop 0.1 --cmn speaker {data} {tmp_path}/out")
+    frames, made = voiced(data), load(tmp_path / "out/feats.scp")
+    for utterance, matrix in made.items():
+        assert np.abs(matrix - (frames[utterance] - frames[utterance].mean(0, dtype=np.float64))).max() < 1e-5
+    assert set(read_table(tmp_path / "out/utt2num_cmvn").values()) == {"1"}
+    assert not (data / "cmvn.scp").exists()
+    assert "3 statistics over 12" in shell(f"steps/compute_cmvn_stats.sh {data}").stdout
+
+
 def test_what_is_stale_is_made_again_and_nothing_else(data, tmp_path, shell):
     both = (f"steps/compute_cmvn_stats.sh {data} && "
             f"steps/prepare_feats.sh --nj 1 --max-drop 0.1 --cmn speaker {data} {tmp_path}/out")

@@ -127,6 +127,23 @@ def test_formats_counts_reruns_and_jobs(data, shell, tmp_path):
     assert "belongs to" in done.stderr and (data / "feats.scp").exists()
 
 
+def test_normalisations_stand_beside_each_other(data, shell, tmp_path):
+    """Of a directory and its noisy copies: none is made again for another, whatever their order."""
+    noise = tmp_path / "noise_train.scp"
+    noise.write_text(f"n {tmp_path}/audio/s0-u0.wav\n")
+    features = f"local/system_mfcc.sh --work-dir {tmp_path}/data --nj 1 --cmn"
+    copy = f"steps/augment_data_dir.sh --each true --snr '5 0' {data} {noise} {data}_noisy"
+    shell(f"{features} sliding features train && {copy} && {features} sliding features train_noisy")
+    before = snapshot(tmp_path / "data/train_voiced", tmp_path / "data/train_noisy_voiced")
+    by_speaker = f"{features} speaker --cmn-vars true features train"
+    shell(f"{by_speaker} && {copy} && {by_speaker}_noisy")
+    for name, command in (("", f"{features} sliding features"), ("speaker-vars_", by_speaker.removesuffix(" train"))):
+        again = shell(f"{copy} && {command} train train_noisy").stdout.splitlines()
+        assert all("up to date" in line for line in again)
+        assert f"prepare_feats: train_noisy_{name}voiced: normalised voiced features up to date" in again
+    assert snapshot(tmp_path / "data/train_voiced", tmp_path / "data/train_noisy_voiced") == before
+
+
 def test_directories_done_together_end_as_each_alone(data, shell, tmp_path):
     """One has fewer utterances than jobs, one is up to date already, one has a bad recording."""
     table = read_table(data / "wav.scp")

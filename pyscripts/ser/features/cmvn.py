@@ -60,7 +60,8 @@ def apply_cmvn(features: np.ndarray, stats: np.ndarray, divide: bool = False) ->
 class CmvnStats:
     """The statistics of a data directory, which are made of its feats.scp, vad.scp, utt2spk and utt2uniq.
 
-    Raises a SerError if one of these is missing, or feats.scp has other utterances than utt2spk.
+    With `per_utt` each utterance has statistics of its own, as a recording has that comes alone from a stranger. Raises
+    a SerError if one of these is missing, or feats.scp has other utterances than utt2spk.
 
     Written are, in the folder of arks, `cmvn_<name>.ark` and `.scp`, keyed by speaker, or by speaker and copy
     (`s1-noise-snr10`); in the data directory
@@ -70,8 +71,8 @@ class CmvnStats:
         utt2num_cmvn   for each utterance the number of recordings with voiced frames that these are of
     """
 
-    def __init__(self, data: Path, ark_dir: Path) -> None:
-        self.data = data
+    def __init__(self, data: Path, ark_dir: Path, per_utt: bool = False) -> None:
+        self.data, self._per_utt = data, per_utt
         self._ark, self._scp = (
             Path(os.path.abspath(ark_dir / f"cmvn_{data.resolve().name}.{kind}")) for kind in ("ark", "scp")
         )
@@ -81,7 +82,7 @@ class CmvnStats:
         if inputs[0].keys() != self._speakers.keys():
             raise SerError(f"{data}: feats.scp and utt2spk have different utterances; run utils/fix_data_dir.sh {data}")
         self._marker = Marker(data / ".compute_cmvn_stats.done",
-                              fingerprint(inputs, self._speakers, self._originals, str(self._ark)))
+                              fingerprint(inputs, self._speakers, self._originals, str(self._ark), per_utt))
 
     def is_current(self) -> bool:
         return self._marker.is_current()
@@ -130,5 +131,7 @@ class CmvnStats:
 
     def _key(self, utterance: str) -> str:
         """Return the speaker and, in a copy whose ids are the originals' with a suffix, that suffix."""
+        if self._per_utt:
+            return utterance
         original = self._originals.get(utterance, utterance)
         return self._speakers[utterance] + (utterance.removeprefix(original) if utterance.startswith(original) else "")
