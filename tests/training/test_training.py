@@ -266,7 +266,11 @@ def test_a_training_reports_its_whole_work_also_when_it_resumes(data, tmp_path, 
 def test_patience_and_no_epoch_at_all(data, tmp_path: Path, capsys) -> None:
     trainer(data, tmp_path / "patient", epochs=9, patience=2, learning_rate=1e-12).train()
     assert load_checkpoint(tmp_path / "patient" / "last.pt")["epoch"] == 3
-    assert "no better epoch in 2" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "no better epoch in 2" in printed
+    # The time left is until patience ends: that is what is known.
+    assert re.search(r"^epoch 3/9: .*, 0 s left at least$", printed, re.MULTILINE)
+    assert [record["epochs"] for record in read_history(tmp_path / "patient")] == [3, 3, 3]
     trainer(data, tmp_path / "none", epochs=0).train()
     assert load_checkpoint(tmp_path / "none" / "best.pt")["epoch"] == 0
     trainer(data, tmp_path / "none", epochs=0).train()

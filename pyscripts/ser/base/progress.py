@@ -47,6 +47,12 @@ class Progress:
             print(f"progress: {self._done}/{self._total} {self._unit} {self._what}, {self.seconds_left():.0f} s left",
                   file=sys.stderr, flush=True)
 
+    def expect(self, total: int) -> None:
+        """Say that there are `total` to do after all."""
+        self._total = total
+        if self._bar is not None:
+            self._bar.total = total
+
     def seconds_left(self) -> float:
         """Return how long the rest will take at the pace so far; NaN before there is one."""
         if not self._done:

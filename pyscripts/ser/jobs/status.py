@@ -161,10 +161,14 @@ def seconds_left(run: Run, others: Iterable[Run]) -> float | None:
 
 
 def _epochs(run: Run, history: Sequence[Mapping[str, Any]]) -> int:
-    """Return how many epochs a run is to have: more than its options say where the data are few (`min_updates`)."""
+    """Return how many epochs a run is to have.
+
+    They are more than its options say where the data are few (`min_updates`), fewer where none is better (`patience`).
+    """
     if run.options.system == BASELINE:
         return len(run.options.listed_machines())
-    return max(run.options.epochs, history[-1].get("epochs", 0))
+    expected = history[-1].get("epochs", 0)
+    return expected if expected and run.options.patience else max(run.options.epochs, expected)
 
 
 def _waits(planned: PlannedRun) -> tuple[str, str] | None:

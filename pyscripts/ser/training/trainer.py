@@ -129,7 +129,8 @@ class Trainer:
         epochs, per_epoch = self.objective.epochs, self.objective.plans.batches_per_epoch
         if epochs == 0:
             self._finish_epoch(0, math.nan, Counter(), 0.0)
-        left = max(0, epochs - self.state["epoch"]) * per_epoch - self.state["batch"]
+        done = self.state["epoch"] * per_epoch + self.state["batch"]
+        left = max(0, self._last_epoch() * per_epoch - done)
         with _signals() as self.stopped_by, Progress(left, "trained", "batches", shown=self.is_main) as self.progress:
             for epoch in range(self.state["epoch"] + 1, epochs + 1):
                 if self.options.patience and epoch > self.state["best_epoch"] + self.options.patience:
@@ -139,11 +140,19 @@ class Trainer:
                 loss, kinds = self._train_epoch(epoch, started)
                 if not math.isfinite(loss):
                     raise SerError(f"{self.out}: the loss of epoch {epoch} is {loss}; lower learning_rate, or use fp32")
-                self._say(self._finish_epoch(epoch, loss, kinds, started))
+                said = self._finish_epoch(epoch, loss, kinds, started)
+                self.progress.expect(self._last_epoch() * per_epoch - done)
+                more = " at least" if self._last_epoch() < epochs else ""
+                self._say(f"{said}, {self.progress.seconds_left():.0f} s left{more}")
             else:
                 if self.options.schedule != "cosine" and self.state["best_epoch"] > 0.9 * epochs > 0:
                     self._say(f"the best epoch, {self.state['best_epoch']}, is among the last of {epochs}, after "
                               f"{epochs * per_epoch} updates: too few, perhaps; raise epochs or min_updates")
+
+    def _last_epoch(self) -> int:
+        """Return the epoch after which training ends if none is better than the best so far."""
+        last = self.state["best_epoch"] + self.options.patience
+        return min(last, self.objective.epochs) if self.options.patience else self.objective.epochs
 
     def _train_epoch(self, epoch: int, started: float) -> tuple[float, Counter[str]]:
         """Train on what is left of an epoch; return the mean loss of an example, and batches by kind."""
@@ -187,7 +196,7 @@ class Trainer:
             rate = self.options.learning_rate * self.options.rate_factor(epoch, self.objective.epochs)
             # Before last.pt: killed in between, the epoch is done again, and its line with it.
             add_epoch(self.out, {
-                "epoch": epoch, "epochs": self.objective.epochs, "loss": loss, **dev, "seconds": round(seconds, 3),
+                "epoch": epoch, "epochs": self._last_epoch(), "loss": loss, **dev, "seconds": round(seconds, 3),
                 "learning_rate": rate, "batches": dict(kinds),
             })
             self._save_last(state)
@@ -200,7 +209,7 @@ class Trainer:
         alone = f", {kinds['alone']} without partner" if kinds["alone"] else ""
         return (f"epoch {epoch}/{self.objective.epochs}: loss {loss:.4f}, dev loss {figures['loss']:.4f}, dev "
                 f"{MEASURES[shown].title} {100 * figures[shown]:.2f} (best at {self.state['best_epoch']}){alone}, "
-                f"{seconds:.1f} s, {self.progress.seconds_left():.0f} s left")
+                f"{seconds:.1f} s")
 
     # ---- files
 
