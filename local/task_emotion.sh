@@ -184,6 +184,10 @@ case "${args[*]}" in
   labels) echo utt2emo ;;
   splits) print_splits ;;
   score\ *) exec "$SER_ROOT/pyscripts/score.py" --runs "${args[1]}" --job "${args[2]}" ;;
-  report) exec "$SER_ROOT/pyscripts/report.py" --exp-dir "${opt[exp]}" --recipe "${opt[recipe]}" ;;
+  report)
+    notes=()
+    [ ! -f "$data/leak" ] || notes=(--note "$(cat "$data/leak")")
+    exec "$SER_ROOT/pyscripts/report.py" --exp-dir "${opt[exp]}" --recipe "${opt[recipe]}" ${notes[@]+"${notes[@]}"}
+    ;;
   *) die "no verb '${args[*]}' (--help lists them)" ;;
 esac

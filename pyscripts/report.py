@@ -16,6 +16,7 @@ examples:
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from ser.base.arguments import named_folder
@@ -53,6 +54,7 @@ def main() -> None:
         help='likewise its folds, e.g. "1 2 3 4 5"; with --corpora, of the corpus named (iemocap="1 2 3 4 5"), or of '
              "all others that have folds",
     )
+    parser.add_argument("--note", action="append", default=[], metavar="TEXT", help="stands beside the tables")
     parser.add_argument(
         "--paper", choices=PAPERS, default="copypaste", help="the paper to compare with (default: %(default)s)"
     )
@@ -79,6 +81,7 @@ def report_corpus(args: argparse.Namespace, paper: dict) -> None:
     if folds.keys() - {None, recipe}:
         raise SerError(f"--folds: {recipe} is the only corpus; to report several, use --corpora")
     results = collect(args.exp_dir, recipe, args.seeds, folds.get(recipe, folds.get(None)))
+    results = replace(results, notes=(*args.note, *results.notes))
     corpus = args.paper_corpus or (recipe if recipe in paper["corpora"] else None)
     written = write_corpus_report(results, args.out or args.exp_dir / "results", paper, corpus)
     print(f"{recipe}: {runs_line(results)}")

@@ -5,7 +5,8 @@ Leaves RUN/score_NAME/{predictions.tsv,score.json} for every test set. One that 
 checkpoint on the same features, is left as it is. Utterances without features or label are an error.
 
 The set named test_diluted is made here, of the directory of the clean one: every utterance joined, before or after, to
-a neutral one of its speaker; the column `parts` says to which. Where it cannot be made, score.json says why.
+a neutral one of its speaker; the column `parts` says to which. Where it cannot be made, score.json says why. A test set
+of blocks leaves RUN/score_NAME_utterances too, in which an utterance has the mean of its blocks' posteriors.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from ser.base.errors import SerError, run_main
 from ser.data.datadir import DataDir
 from ser.data.labels import EMOTION_TABLE, NEUTRAL, Labels
 from ser.data.rearrange import listed_utterances
+from ser.data.segments import utterance_of
 from ser.features.cmvn import BY_SPEAKER
 from ser.scoring.metrics import MEASURES
-from ser.scoring.predictions import check_complete, recordings_used, write_no_score, write_score
+from ser.scoring.predictions import average_by, check_complete, recordings_used, write_no_score, write_score
 from ser.training.checkpoint import load_model
 from ser.training.device import set_up_device
 from ser.training.evaluation import posteriors
@@ -114,20 +116,37 @@ def score_test(
     probabilities = posteriors(model, store, plan)
     if not np.isfinite(probabilities).all():
         raise SerError(f"{best}: its posteriors on {data} are not finite; train again with --precision fp32")
+    made_by = {
+        "path": best, "options": asdict(options), "epoch": checkpoint["epoch"], "front_end": front_end,
+        **{key: figure for key, figure in checkpoint.items() if key.startswith("dev_")},
+    }
     record = write_score(
         run, name, [utterances[index] for index in examples], [speakers[index] for index in examples],
-        [classes[labels[index]] for index in examples], probabilities, classes,
-        {"path": best, "options": asdict(options), "epoch": checkpoint["epoch"], "front_end": front_end,
-         **{key: figure for key, figure in checkpoint.items() if key.startswith("dev_")}},
+        [classes[labels[index]] for index in examples], probabilities, classes, made_by,
         dropped=len(listed - set(utterances)), normalised_over=recordings_behind(lists, front_end), **more,
     )
-    figures = ", ".join(f"{measure.title} {100 * record[key]:.2f}" for key, measure in MEASURES.items())
-    print(f"{name}: {figures} over {record['utterances']} utterances", flush=True)
+    print_figures(name, record)
     if record["normalised_over"]:
         print(f"{name}: features are normalised over the test speakers' own recordings, without labels "
               f"({recordings_used(record['normalised_over'])})", flush=True)
-    folder = run / f"score_{name}"
-    return [folder / file for file in ("predictions.tsv", "score.json")]
+    scored, whole = [name], [utterance_of(utterance) for utterance in utterances]
+    if whole != utterances and plan is None:
+        # Blocks are scored as utterances too, each by the mean of its blocks' posteriors.
+        scored.append(f"{name}_utterances")
+        names, first, means = average_by(whole, probabilities)
+        record = write_score(
+            run, scored[-1], names, [speakers[row] for row in first], [classes[labels[row]] for row in first], means,
+            classes, made_by, dropped=len(set(map(utterance_of, listed)) - set(names)),
+            normalised_over=record["normalised_over"],
+        )
+        print_figures(scored[-1], record)
+    return [run / f"score_{test}" / file for test in scored for file in ("predictions.tsv", "score.json")]
+
+
+def print_figures(test: str, record: dict) -> None:
+    """Print every measure of a score."""
+    figures = ", ".join(f"{measure.title} {100 * record[key]:.2f}" for key, measure in MEASURES.items())
+    print(f"{test}: {figures} over {record['utterances']} utterances", flush=True)
 
 
 def recordings_behind(data: DataDir, front_end: str) -> dict[str, int]:

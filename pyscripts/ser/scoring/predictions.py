@@ -71,6 +71,14 @@ def check_complete(expected: Collection[str], got: Collection[str]) -> None:
         raise SerError("; ".join(problems) + "; make the features of the test set again (stages 1 and 2), then score")
 
 
+def average_by(groups: Sequence[str], posteriors: np.ndarray) -> tuple[list[str], list[int], np.ndarray]:
+    """Average posteriors (N, C) over the rows of each group; return the G groups, the first row of each, and (G, C)."""
+    names, first, index = np.unique(groups, return_index=True, return_inverse=True)
+    sums = np.zeros((len(names), posteriors.shape[1]))
+    np.add.at(sums, index, posteriors)
+    return names.tolist(), first.tolist(), sums / np.bincount(index)[:, None]
+
+
 def write_predictions(
     path: str | os.PathLike[str],
     utterances: Sequence[str],
