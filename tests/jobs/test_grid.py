@@ -61,6 +61,19 @@ class Grid:
         return {name: (self.work / name / "best.pt").stat().st_mtime_ns for name in RUNS}
 
 
+def test_each_training_data_has_one_baseline_that_waits_for_nothing(tmp_path: Path) -> None:
+    grid, donor = Grid(tmp_path), tmp_path / "seed0"
+    donor.mkdir()
+    (donor / "best.pt").write_bytes(b"weights")
+    corpora = [f"cremad={tmp_path}/cremad"]
+    options = ("--dry-run", "true", "--train-data", "clean clean+noise")
+    waiting = grid.run(*options, corpora=corpora)
+    assert "0 of 6 runs are finished" in waiting and waiting.count("functionals-svm_clean") == 2
+    assert "4 runs wait for a pre-trained model" in waiting
+    started = grid.run(*options, "--init", str(donor), corpora=corpora)
+    assert "0 of 10 runs are finished" in started and started.count("functionals-svm_clean") == 2
+
+
 @pytest.fixture(scope="module")
 def grid(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Grid:
     """Lists and features of both corpora."""
@@ -107,14 +120,6 @@ def test_again_does_nothing(grid: Grid, undisturbed) -> None:
     printed = grid.run("--stage", "3", "--stop-stage", "3")
     assert "4 of 4 runs are finished" in printed and "epoch" not in printed
     assert grid.checkpoints() == before
-
-
-def test_each_training_data_has_one_baseline_that_waits_for_nothing(grid: Grid, undisturbed) -> None:
-    corpora = [f"cremad={grid.folder}/cremad --allow-partial true"]
-    options = ("--dry-run", "true", "--train-data", "clean clean+noise", "--work-dir", str(grid.folder / "other"))
-    assert grid.run(*options, corpora=corpora).count("functionals-svm_clean") == 2
-    started = grid.run(*options, "--init", f"{grid.work}/{RUNS[0]}", corpora=corpora)
-    assert started.count("functionals-svm_clean") == 2 and "0 of 10 runs are finished" in started
 
 
 def test_dry_run_judges_by_what_was_measured(grid: Grid, undisturbed) -> None:
