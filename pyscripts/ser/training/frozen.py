@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -72,9 +72,6 @@ class FrozenStore:
 
     def prefetch(self, utterances: np.ndarray) -> None:
         """Do nothing: outputs are in memory, or read when they are asked for."""
-
-    def in_length_order(self, rows: int) -> Iterator[np.ndarray]:
-        return self.store.in_length_order(rows)
 
 
 def _allocate(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
