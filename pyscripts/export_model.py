@@ -2,7 +2,8 @@
 """Export a trained run to a folder that stands alone: weights, front end, classes, and a model card.
 
 pyscripts/predict.py --model DIR then answers as the run does, on any machine with this project. The weights are in
-DIR/model.safetensors; DIR/README.md has the corpus, the scores so far and the licence of the data.
+DIR/model.safetensors; DIR/README.md has the corpus, the scores so far and the licence of the data. A run of --system
+encoder takes its encoder along, in DIR/encoder.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--licence", metavar="TEXT",
                         help="licence of the data, for the card (default: what the recipe's conf/licence.txt says)")
+    parser.add_argument("--encoder", default="", metavar="DIR",
+                        help="of a run of --system encoder: where the encoder lies (default: as in training)")
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished training")
     parser.add_argument("folder", type=Path, metavar="DIR", help="where the model goes")
     args = parser.parse_args()
@@ -31,7 +34,7 @@ def main() -> None:
     stated = ROOT / "egs" / str(record.get("recipe") or "none") / "conf" / "licence.txt"
     if args.licence is None and not stated.is_file():
         raise SerError(f"{args.run}: nothing says under which licence its data are; say so with --licence")
-    write_model_folder(args.run, args.folder, args.licence or stated.read_text(encoding="utf-8").strip())
+    write_model_folder(args.run, args.folder, args.licence or stated.read_text(encoding="utf-8").strip(), args.encoder)
     print(f"{args.folder}: exported; try pyscripts/predict.py --model {args.folder} FILE")
 
 

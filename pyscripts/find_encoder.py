@@ -8,26 +8,9 @@ the cache that HF_HOME names). Nothing but configuration and weights is fetched,
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from ser.base.errors import SerError, run_main
-from ser.nets.encoder_folder import CONFIG, PREPROCESSOR, WEIGHTS, read_encoder_folder
-
-
-def fetched(name: str) -> Path:
-    """Return the folder of a model of the hub. Raises SerError where it cannot be had."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        for pattern in WEIGHTS:  # safetensors where there are any
-            folder = Path(snapshot_download(name, allow_patterns=[CONFIG, PREPROCESSOR, pattern]))
-            if any(folder.glob(pattern)):
-                break
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise SerError(f"--encoder {name}: no such folder, and the hub does not give a model of that name "
-                       f"({' '.join(str(error).split())[:200]}); name a folder") from None
-    return folder
+from ser.base.errors import run_main
+from ser.nets.encoder_folder import find_encoder
 
 
 def main() -> None:
@@ -35,8 +18,7 @@ def main() -> None:
     parser.add_argument("encoder", help="folder, or name on the hub")
     parser.add_argument("--layer", type=int, help="from 1 (default: the last)")
     args = parser.parse_args()
-    there = Path(args.encoder).exists() or args.encoder.startswith(("/", "."))
-    folder = read_encoder_folder(args.encoder if there else fetched(args.encoder))
+    folder = find_encoder(args.encoder)
     print(folder.path, folder.layer(args.layer), sep="\n")
 
 

@@ -18,11 +18,8 @@ from ser.base.kaldi_tables import write_table
 from ser.data.arks import TWO_BYTES, ArkWriter
 from ser.features.audio_step import AudioStep
 from ser.features.feature_step import Summary, add_arguments, run_verb
+from ser.features.hidden_states import FRAME_SHIFT, HiddenStates, describe
 from ser.nets.encoder_folder import RATE, read_encoder_folder
-
-_READ_SECONDS = 480  # of audio in memory, among which batches of like lengths are found
-_BATCH_SECONDS = {"cpu": 16, "cuda": 240}  # of audio, padding included, in one forward pass
-_FRAME_SHIFT = "0.02"  # s, of every encoder of `KINDS`
 
 
 class MakeEncoderFeats(AudioStep):
@@ -37,56 +34,19 @@ class MakeEncoderFeats(AudioStep):
     def process(self, data: Path, writer: ArkWriter, summary: Summary) -> None:
         import torch
 
-        from ser.nets.encoder import load_encoder
-
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.encoder = load_encoder(self.folder.path, self.layer).to(self.device)
-        batch: dict[str, np.ndarray] = {}
-        for utterance, samples in self.waveforms(data, summary):
-            batch[utterance] = samples
-            if sum(map(len, batch.values())) >= _READ_SECONDS * RATE:
-                self._flush(batch, writer, summary)
-        self._flush(batch, writer, summary)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.front_end = HiddenStates(self.folder, self.layer, self.precision, device)
+        for utterance, states in self.front_end.of(self.waveforms(data, summary)):
+            writer.write(utterance, states)
+            summary.frames[utterance] = len(states)
 
     def unfit(self, samples: np.ndarray) -> str | None:
-        seconds, longest = len(samples) / RATE, self.encoder.longest
-        if self.encoder.num_frames(len(samples)) < 1:
-            return f"{seconds:.3f} s long, too short; remove it from the lists"
-        if len(samples) > longest:
-            return f"{seconds:.1f} s long, over the {longest / RATE:g} s of the encoder; cut it up (segments)"
-        return None
-
-    def _flush(self, waveforms: dict[str, np.ndarray], writer: ArkWriter, summary: Summary) -> None:
-        """Encode these utterances in batches of like lengths, write them in their order, and empty the dictionary."""
-        encoded: dict[str, np.ndarray] = {}
-        batch: list[str] = []
-        most = _BATCH_SECONDS[self.device.type] * RATE
-        for utterance in sorted(waveforms, key=lambda utterance: len(waveforms[utterance])):
-            if batch and (len(batch) + 1) * len(waveforms[utterance]) > most:
-                encoded |= self._encode(batch, waveforms)
-                batch = []
-            batch.append(utterance)
-        if batch:
-            encoded |= self._encode(batch, waveforms)
-        for utterance in waveforms:
-            writer.write(utterance, encoded[utterance])
-            summary.frames[utterance] = len(encoded[utterance])
-        waveforms.clear()
-
-    def _encode(self, batch: list[str], waveforms: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        import torch
-
-        samples = torch.from_numpy(np.concatenate([waveforms[utterance] for utterance in batch])).to(self.device)
-        lengths = torch.tensor([len(waveforms[utterance]) for utterance in batch])
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            states, frames = self.encoder(samples, lengths)
-        return dict(zip(batch, np.split(states.cpu().numpy(), frames.cumsum(0)[:-1]), strict=True))
+        return self.front_end.unfit(samples)
 
     def tables(self, data: Path, target: Path, summary: Summary) -> list[Path]:
         write_table(target / "utt2dur", {utterance: f"{value:.6g}" for utterance, value in summary.seconds.items()})
-        write_text(target / "frame_shift", f"{_FRAME_SHIFT}\n")
-        write_text(target / "conf" / "encoder.conf", f"--encoder={self.folder.kind}-{self.folder.digest()}\n"
-                   f"--layer={self.layer}\n--precision={self.precision}\n")
+        write_text(target / "frame_shift", f"{FRAME_SHIFT}\n")
+        write_text(target / "conf" / "encoder.conf", describe(self.folder, self.layer, self.precision))
         write_table(target / "utt2num_frames", summary.frames)
         return [target / name for name in ("utt2num_frames", "frame_shift", "conf/encoder.conf")]
 

@@ -37,6 +37,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, metavar="RUN",
                         help="folder of a finished training, e.g. egs/mini/exp/mfcc-tdnn_clean_none_random/seed0")
+    parser.add_argument("--encoder", default="", metavar="DIR",
+                        help="of a run of --system encoder: where the encoder lies (default: as in training)")
     parser.add_argument("--format", choices=("text", "json", "csv"), default="text",
                         help="json: a line for each recording; csv: a row for each, or each piece (default: text)")
     parser.add_argument("--every", type=seconds, default=0.0, metavar="S",
@@ -56,7 +58,7 @@ def main() -> None:
         parser.error("name recordings, or a --table of them")
     if args.table and args.same_speaker == "true":
         parser.error("a --table says who speaks; --same-speaker is for files")
-    recogniser = Recogniser(args.model, args.device)
+    recogniser = Recogniser(args.model, args.device, args.encoder)
     with tempfile.TemporaryDirectory() as folder:
         piped = Path(folder) / "audio"
         if args.table:

@@ -17,6 +17,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
 from ser.base.errors import SerError
 from ser.base.kaldi_tables import write_table
@@ -43,13 +44,13 @@ FRONT_ENDS = {
 }
 
 
-def make_run(folder: Path, data: Path, given: list[str]) -> Path:
+def make_run(folder: Path, data: Path, given: list[str], system: str = "mfcc", network: str = "tdnn") -> Path:
     """A run whose network has random weights: its answers differ from file to file as a trained one's do."""
     torch.manual_seed(1)
-    options = TrainOptions(network="tdnn", width=64, crop=100)
+    options = TrainOptions(system=system, network=network, width=64, crop=100)
     made_by = front_end([data])
-    dim = int(re.search("--num-ceps=([0-9]+)", made_by)[1])
-    network = SYSTEMS["mfcc"].networks["tdnn"].build(dim, len(CLASSES), options)
+    dim = int(re.search("--num-ceps=([0-9]+)", made_by)[1]) if system == "mfcc" else TINY["hidden_size"]
+    network = SYSTEMS[system].networks[network].build(dim, len(CLASSES), options)
     run = folder / "run"
     run.mkdir()
     (run / "config.yaml").write_text(yaml.safe_dump({**options.changed(), "run": {"given": given}}))
@@ -212,7 +213,7 @@ def test_models_that_cannot_be_used(run_and_wav: tuple[Path, Path], tmp_path: Pa
     assert Recogniser(unfinished / "best.pt").predict([wav])[0].emotion
     checkpoint = torch.load(run / "best.pt", weights_only=True)
     save_checkpoint(unfinished / "best.pt", checkpoint | {"front_end": "--encoder=hubert"})
-    with pytest.raises(SerError, match="other features than voiced MFCC"):
+    with pytest.raises(SerError, match="other features than voiced MFCC and hidden states"):
         Recogniser(unfinished / "best.pt")
 
 
@@ -222,6 +223,62 @@ def test_tables_of_files(run_and_wav: tuple[Path, Path], tmp_path: Path) -> None
     table.write_text(f"path,start\n{wav},\n{wav},0.5\n")
     assert "files.csv:3: a piece of a file; remove" in predict("--model", run, "--table", table, status=1)[1]
     assert "or a --table of them" in predict("--model", run, status=2)[1]
+
+
+# ---- a pretrained encoder's hidden states ----------------------------------------------------------------------------
+
+TINY = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32,
+        "conv_dim": (8,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
+
+
+def save_encoder(folder: Path, seed: int) -> Path:
+    torch.manual_seed(seed)
+    HubertModel(HubertConfig(**TINY)).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    return folder
+
+
+def test_a_run_on_an_encoder_answers_what_was_scored_and_takes_its_encoder_along(
+    shared: Path, shell: Shell, tmp_path: Path
+) -> None:
+    wavs = {f"Actor01-{path.stem}": path for path in sorted((shared / "data/ravdess").glob("Actor_01/*.wav"))[::5]}
+    data, encoder = tmp_path / "test", save_encoder(tmp_path / "hubert", 1)
+    data.mkdir()
+    write_table(data / "wav.scp", wavs)
+    write_table(data / "utt2spk", dict.fromkeys(wavs, "Actor01"))
+    write_table(data / "utt2emo", {utterance: LABEL[path.stem[6:8]] for utterance, path in wavs.items()})
+    shell(f"utils/fix_data_dir.sh {data} && steps/make_encoder_feats.sh --nj 1 --encoder {encoder} --layer 2 {data}")
+    run = make_run(tmp_path, data, ["--encoder", str(encoder), "--encoder-layer", "2"], "encoder", "linear")
+    shell(f"pyscripts/score.py --run {run} --tests test={data} --device cpu")
+    expected = read_predictions(run / "score_test" / "predictions.tsv")
+    assert len(np.unique(expected.posteriors[:, 0])) > 5
+
+    files = [wavs[utterance] for utterance in expected.utterances]
+    answers = Recogniser(run, "cpu").predict(files)
+    ours = [[f"{answer.probabilities[label]:.6f}" for label in expected.classes] for answer in answers]
+    assert ours == [[f"{value:.6f}" for value in row] for row in expected.posteriors]
+    alone = Recogniser(run, "cpu").predict(files[2:3], every=0.5)[0]  # whatever it is batched with, but for rounding
+    assert alone.probabilities == pytest.approx(answers[2].probabilities, abs=1e-4)
+    assert sum(bool(moment.emotion) for moment in alone.along) > 4
+
+    long, short = tmp_path / "long.wav", tmp_path / "short.wav"
+    soundfile.write(long, np.zeros(61 * 16000), 16000)
+    soundfile.write(short, np.zeros(300), 16000)
+    bad = Recogniser(run, "cpu").predict([long, files[0], short])
+    assert "long.wav: 61.0 s long, over the 60 s of the encoder" in bad[0].error and bad[1].emotion
+    assert "short.wav: 0.019 s long, too short" in bad[2].error
+
+    model, moved = tmp_path / "model", tmp_path / "moved"
+    shell(f"{EXPORT} --licence none {run} {model}")
+    model.rename(moved)
+    encoder.rename(tmp_path / "away")
+    assert Recogniser(moved, "cpu").predict(files) == answers
+    with pytest.raises(SerError, match="not where the run says; name its folder with --encoder"):
+        Recogniser(run, "cpu")
+    assert Recogniser(run, "cpu", str(tmp_path / "away")).predict(files) == answers
+    other = save_encoder(tmp_path / "other", 2)
+    refused = predict("--model", run, "--encoder", other, files[0], status=1)[1]
+    assert "other holds hubert-" in refused and "Traceback" not in refused
 
 
 # ---- a model in a folder of its own ----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
     model.safetensors   the weights
     recogniser.json     classes, network and front end
+    encoder/            the pretrained encoder, for a network that reads one's hidden states
     README.md           the model card: what it was trained on, its scores, the licence of the data
 """
 
@@ -11,16 +12,20 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 
 from ser.base.errors import SerError
 from ser.base.files import write_text
 from ser.data.labels import EMOTION_TABLE
+from ser.features.frontend import VadOptions, parse_conf
+from ser.features.hidden_states import HiddenStates
+from ser.features.voiced_mfcc import VoicedMfcc
+from ser.nets.encoder_folder import find_encoder
 from ser.scoring.metrics import MEASURES
 from ser.scoring.predictions import read_score
 from ser.training.checkpoint import load_checkpoint
@@ -29,16 +34,19 @@ from ser.training.runs import CONFIG, FINISHED
 from ser.training.systems import SYSTEMS
 
 _VAD = Path(__file__).resolve().parents[3] / "conf" / "vad.conf"  # what every run's features are made with
-_WEIGHTS, _DESCRIPTION, _CARD = "model.safetensors", "recogniser.json", "README.md"
+_WEIGHTS, _DESCRIPTION, _CARD, _ENCODER = "model.safetensors", "recogniser.json", "README.md", "encoder"
 _VERSION = 1
 
 
-def read_model(path: Path) -> dict[str, Any]:
+def read_model(path: Path, encoder: str = "") -> dict[str, Any]:
     """Read a model, onto the CPU: a folder that `write_model_folder` wrote, that of a finished run, or a checkpoint.
+
+    Args:
+        encoder: where the pretrained encoder is whose hidden states the network reads; '': where it was in training.
 
     Returns:
         `model` (weights), `classes`, `front_end`, `options`, `dim` as in a checkpoint, `vad`, the text of the VAD's
-        options, and `compress`, whether features were compressed.
+        options, `compress`, whether features were compressed, and `encoder`, where it is, or ''.
 
     Raises:
         SerError: there is none, it is damaged, its training has not finished, or it does not recognise emotions.
@@ -52,7 +60,11 @@ def read_model(path: Path) -> dict[str, Any]:
                                f"epoch so far, {path / 'best.pt'}")
             path = path / "best.pt"
         model = load_checkpoint(path)
-        model |= {"vad": _VAD.read_text(encoding="utf-8"), "compress": _is_compressed(path.parent)}
+        given = [str(word) for word in _record(path.parent).get("given") or ()]
+        said = dict(zip(given[::2], given[1::2], strict=False))
+        model |= {"vad": _VAD.read_text(encoding="utf-8"), "compress": said.get("--compress") == "true",
+                  "encoder": said.get("--encoder", "")}
+    model["encoder"] = encoder or model["encoder"]
     if TrainOptions(**model["options"]).labels != EMOTION_TABLE:
         raise SerError(f"{path}: recognises {len(model['classes'])} speakers, not emotions; it is for run.sh --init")
     return model
@@ -63,16 +75,11 @@ def _read_folder(folder: Path) -> dict[str, Any]:
         model = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
         if model["version"] != _VERSION:
             raise SerError(f"{folder}: is of version {model['version']}, not {_VERSION}; export it again")
-        return model | {"model": safetensors.torch.load_file(folder / _WEIGHTS)}
+        encoder = str(folder / _ENCODER) if (folder / _ENCODER).is_dir() else ""
+        return model | {"model": safetensors.torch.load_file(folder / _WEIGHTS), "encoder": encoder}
     except (ValueError, KeyError, TypeError, SafetensorError, FileNotFoundError) as error:
         raise SerError(f"{folder}: damaged or incomplete ({type(error).__name__}: {error}); copy or export it again") \
             from None
-
-
-def _is_compressed(run: Path) -> bool:
-    """Return whether a run's features were compressed, by its config.yaml."""
-    given = [str(word) for word in _record(run).get("given") or ()]
-    return ("--compress", "true") in pairwise(given)
 
 
 def _record(run: Path) -> dict[str, Any]:
@@ -80,16 +87,38 @@ def _record(run: Path) -> dict[str, Any]:
     return read_config(run / CONFIG)[1] if (run / CONFIG).is_file() else {}
 
 
-def write_model_folder(run: Path, folder: Path, licence: str) -> None:
+def front_end_of(model: Mapping[str, Any], device: torch.device, where: object) -> VoicedMfcc | HiddenStates:
+    """Return what makes the features of a model that `read_model` returned.
+
+    Raises:
+        SerError: it is none of these, or the encoder is not there or another one; the message begins with `where`.
+    """
+    if not HiddenStates.makes(model["front_end"]):
+        vad = parse_conf(model["vad"], VadOptions, where)
+        return VoicedMfcc.parse(model["front_end"], vad, model["compress"], where)
+    if not model["encoder"]:
+        raise SerError(f"{where}: reads the hidden states of an encoder, and nothing says where that lies; name its "
+                       "folder with --encoder")
+    try:
+        folder = find_encoder(model["encoder"])
+    except SerError as error:
+        raise SerError(f"{where}: reads the hidden states of an encoder, which is not where the run says; name its "
+                       f"folder with --encoder ({error})") from None
+    return HiddenStates.parse(model["front_end"], folder, device, where)
+
+
+def write_model_folder(run: Path, folder: Path, licence: str, encoder: str = "") -> None:
     """Write a finished run's network to a folder, as a whole; an earlier one of this kind is replaced.
 
     Args:
         licence: of the data that it was trained on, for the model card.
+        encoder: as of `read_model`; the encoder is copied.
 
     Raises:
         SerError: as `read_model`; or something else is where the folder should go.
     """
-    model = read_model(run)
+    model = read_model(run, encoder)
+    front_end = front_end_of(model, torch.device("cpu"), run)
     if folder.exists() and any(folder.iterdir()) and not (folder / _DESCRIPTION).is_file():
         raise SerError(f"{folder}: is there and is no exported model; name a new folder")
     new, old = (folder.with_name(f".{folder.name}.{end}") for end in ("new", "old"))
@@ -102,6 +131,10 @@ def write_model_folder(run: Path, folder: Path, licence: str) -> None:
     safetensors.torch.save_file(weights, new / _WEIGHTS)
     write_text(new / _DESCRIPTION, json.dumps(description, indent=1) + "\n")
     write_text(new / _CARD, _card(run, model, licence))
+    if isinstance(front_end, HiddenStates):
+        (new / _ENCODER).mkdir()
+        for file in front_end.folder.files:
+            shutil.copyfile(file, new / _ENCODER / file.name)
     if folder.exists():
         os.rename(folder, old)
     os.rename(new, folder)

@@ -11,13 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ser.apps.model_folder import read_model
+from ser.apps.model_folder import front_end_of, read_model
 from ser.base.errors import SerError
 from ser.base.progress import progress
-from ser.data.audio import DecodedAudio, decode_any, resample
-from ser.features.frontend import VadOptions, parse_conf
+from ser.data.audio import DecodedAudio, decode_any
 from ser.features.store import FeatureStore
-from ser.features.voiced_mfcc import VoicedMfcc
 from ser.training.checkpoint import build_model
 from ser.training.device import set_up_device
 from ser.training.evaluation import posteriors
@@ -68,6 +66,7 @@ class Recogniser:
     Args:
         model: the folder of a finished run, a checkpoint (`best.pt`) in one, or a folder that export_model.py wrote.
         device: auto, cpu or cuda.
+        encoder: where the pretrained encoder lies whose hidden states the network reads; '': where the run says.
 
     Attributes:
         classes: names of the emotions.
@@ -76,13 +75,12 @@ class Recogniser:
         SerError: there is no such model, its training has not finished, or its features cannot be made of a file.
     """
 
-    def __init__(self, model: str | os.PathLike[str], device: str = "auto") -> None:
-        read = read_model(Path(model))
+    def __init__(self, model: str | os.PathLike[str], device: str = "auto", encoder: str = "") -> None:
+        read = read_model(Path(model), encoder)
         self.classes: tuple[str, ...] = tuple(read["classes"])
         self._crop = TrainOptions(**read["options"]).crop
-        vad = parse_conf(read["vad"], VadOptions, model)
-        self._front_end = VoicedMfcc.parse(read["front_end"], vad, read["compress"], model)
         self._device = set_up_device(device)
+        self._front_end = front_end_of(read, self._device, model)
         self._model = build_model(read, self._device)
 
     def predict(
@@ -129,14 +127,15 @@ class Recogniser:
             name = str(number) if isinstance(source, tuple) else os.fspath(source)
             try:
                 audio = self._decode(source)
+                waveform = self._front_end.waveform(audio, name)
             except SerError as error:
                 answers.append(Answer(name, error=str(error)))
                 continue
             answers.append(Answer(name, seconds=len(audio.samples) / audio.rate))
-            yield speakers[number], resample(audio.samples, audio.rate, self._front_end.rate)
+            yield speakers[number], waveform
 
     def _decode(self, source: Source) -> DecodedAudio:
-        channel = self._front_end.mfcc.channel
+        channel = self._front_end.channel
         if not isinstance(source, tuple):
             return decode_any(source, channel)
         samples, rate = source
@@ -161,8 +160,8 @@ class Recogniser:
         return values
 
     def _along(self, matrix: np.ndarray, numbers: np.ndarray, seconds: float, every: float) -> tuple[Moment, ...]:
-        """Return what is heard in each piece of `every` seconds, of voiced frames (n, D) and their numbers (n,)."""
-        shift = self._front_end.mfcc.frame_shift / 1000
+        """Return what is heard in each piece of `every` seconds, of frames (n, D) and their numbers (n,)."""
+        shift = self._front_end.frame_shift
         times = (numbers + 0.5) * shift
         reach = max(every, self._crop * shift) / 2
         starts = np.arange(0, seconds, every)

@@ -25,10 +25,10 @@ _COMPRESSED = (b"CM ", b"CM2", b"CM3")
 ONE_BYTE, TWO_BYTES = 1, 3  # Kaldi's kAutomaticMethod and kTwoByteAuto
 
 
-def as_compressed(matrix: np.ndarray) -> np.ndarray:
-    """Return a float32 matrix (frames, dimensions) as it comes out of an ark that was written with ONE_BYTE."""
+def as_compressed(matrix: np.ndarray, method: int = ONE_BYTE) -> np.ndarray:
+    """Return a float32 matrix (frames, dimensions) as it comes out of an ark that was written with ONE_BYTE or so."""
     with io.BytesIO() as file:
-        kaldiio.save_ark(file, {"matrix": matrix}, compression_method=ONE_BYTE)
+        kaldiio.save_ark(file, {"matrix": matrix}, compression_method=method)
         file.seek(0)
         return next(array for _, array in kaldiio.load_ark(file))
 

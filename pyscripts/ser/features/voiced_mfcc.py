@@ -9,6 +9,7 @@ import numpy as np
 
 from ser.base.errors import SerError
 from ser.data.arks import as_compressed
+from ser.data.audio import DecodedAudio, resample
 from ser.features.cmvn import BY_SPEAKER, apply_cmvn, cmvn_stats
 from ser.features.frontend import CMN, MfccOptions, VadOptions, mfcc, parse_conf, vad
 
@@ -44,8 +45,8 @@ class VoicedMfcc:
         of_cmn = dict(line.split("=", 1) for line in lines if line.startswith("--cmn"))
         cmn, divide = of_cmn.get("--cmn", ""), of_cmn.get("--cmn-vars", "false") == "true"
         if not of_mfcc or (cmn not in CMN and BY_SPEAKER not in lines):
-            raise SerError(f"{where}: reads other features than voiced MFCC ({front_end!r}), which are not made of "
-                           "single files; score it on data directories (pyscripts/score.py)")
+            raise SerError(f"{where}: reads other features than voiced MFCC and hidden states ({front_end!r}), "
+                           "which are not made of single files; score it on data directories (pyscripts/score.py)")
         return cls(parse_conf("\n".join(of_mfcc), MfccOptions, str(where)), vad_options, cmn, divide, compress)
 
     @property
@@ -54,9 +55,23 @@ class VoicedMfcc:
         return self.mfcc.rate
 
     @property
+    def channel(self) -> int:
+        """Which channel of a recording is read, from 0; -1: all, averaged."""
+        return self.mfcc.channel
+
+    @property
+    def frame_shift(self) -> float:
+        """Seconds from frame to frame."""
+        return self.mfcc.frame_shift / 1000
+
+    @property
     def by_speaker(self) -> bool:
         """Whether a recording's features depend on the other recordings of its speaker."""
         return f"--cmn={self.cmn}" == BY_SPEAKER
+
+    def waveform(self, audio: DecodedAudio, name: str) -> np.ndarray:
+        """Return a recording at `rate`."""
+        return resample(audio.samples, audio.rate, self.rate)
 
     def features(self, waveforms: Iterable[tuple[Hashable, np.ndarray]]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return for each waveform the features of its voiced frames and the numbers of these frames.

@@ -53,6 +53,16 @@ class EncoderFolder:
         return number
 
 
+def find_encoder(name: str | os.PathLike[str]) -> EncoderFolder:
+    """Read what an encoder says of itself that is a folder, or a model of the Hugging Face hub, which is fetched once.
+
+    Raises:
+        SerError: as `read_encoder_folder`; or the hub does not give a model of that name.
+    """
+    there = os.path.exists(name) or os.fspath(name).startswith(("/", "."))
+    return read_encoder_folder(name if there else _fetched(os.fspath(name)))
+
+
 def read_encoder_folder(path: str | os.PathLike[str]) -> EncoderFolder:
     """Read what an encoder's folder says of itself.
 
@@ -90,3 +100,19 @@ def _read_json(path: Path, remedy: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise SerError(f"{path}: not a JSON object; copy it again")
     return values
+
+
+def _fetched(name: str) -> Path:
+    """Return the folder of a model of the hub. Raises SerError where it cannot be had."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        for pattern in WEIGHTS:  # safetensors where there are any
+            folder = Path(snapshot_download(name, allow_patterns=[CONFIG, PREPROCESSOR, pattern]))
+            if any(folder.glob(pattern)):
+                break
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise SerError(f"--encoder {name}: no such folder, and the hub does not give a model of that name "
+                       f"({' '.join(str(error).split())[:200]}); name a folder") from None
+    return folder
