@@ -149,7 +149,15 @@ for ((i = 0; i < ${#others[@]}; i += 2)); do
   elif declares "$of_task"; then for_task+=("${others[@]:i:2}")
   elif declares "$of_corpus"; then for_corpus+=("${others[@]:i:2}")
   elif declares "$of_training"; then for_training+=("${others[@]:i:2}")
-  else die "unknown option ${others[i]} (--help lists the options)"; fi
+  else
+    for owner in "$SER_ROOT"/egs/*/local/prepare.py; do
+      if declares "$("$owner" --list-options)"; then
+        other=${owner#"$SER_ROOT/egs/"}
+        die "unknown option ${others[i]}: the corpus ${other%%/*} has it, $recipe has no such thing (--help lists the options)"
+      fi
+    done
+    die "unknown option ${others[i]} (--help lists the options)"
+  fi
 done
 
 # Paths are the caller's; everything below but the system's programs runs in the work directory.

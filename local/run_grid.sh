@@ -14,18 +14,24 @@
 #   5    tables of each corpus (<work dir>/exp/results) and over all (<grid dir>/results)
 # What fails stops nothing else; it is listed with its log, and the exit status is then 1.
 #
-# CopyPaste's Tables 2 to 6 have the CopyPaste schemes, with and without noisy copies, from random weights and from a
+# --paper copypaste, Tables 2 to 6: the CopyPaste schemes, with and without noisy copies, from random weights and from a
 # pre-trained model.
+# --paper noise-mixup, Tables 2, 3, 5 and 6, Figures 4 to 6: a network on spectrogram images of blocks of a second, with and
+# without noisy copies at 40, 20 and 15 dB, and CopyPaste's ResNet on the same blocks, with blocks split at random as in
+# the paper and by speaker; of IEMOCAP's improvised part with excitement in place of happiness, too.
 set -euo pipefail
 # shellcheck source=local/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 parse_options "$@" << END
---paper=copypaste NAME      whose tables, conf/NAME_tables.json, are filled
+--paper=copypaste copypaste|noise-mixup  whose tables are filled
 --dry-run=false BOOL        list every run and its state, and do nothing
---scheme='none se-cp n-cp n+se-cp' SCHEMES  of CopyPaste
+--scheme= SCHEMES           of CopyPaste (default: none se-cp n-cp n+se-cp; noise-mixup: n+se-cp)
+--network= NAME             noise-mixup: the network on images (default: alexnet)
+--weights= FILE             noise-mixup: its ImageNet weights, as of run.sh
 --train-data='clean clean+noise' DATA  of the recipes
---init= DIR                 pre-trained model for the cells with x-vector initialisation; without it they wait, and the
-                            tables show them as missing. random: leave them out
+--init= DIR                 copypaste: pre-trained model for the cells with x-vector initialisation; without it they wait,
+                            and the tables show them as missing. random: leave them out. noise-mixup: random, or
+                            imagenet, the default, of the network on images
 --seeds='0 1 2' SEEDS        a training for each
 --musan-dir= DIR            MUSAN, for noisy copies; fetched where the folder does not exist (11 GB)
 --work-dir= DIR             data/ and exp/ of each recipe go to DIR/<recipe>, and the grid's own files to DIR/grid
@@ -40,27 +46,37 @@ parse_options "$@" << END
 --stop-stage=5 0|1|2|3|4|5  last stage
 END
 [ ${#args[@]} -gt 0 ] || die "name at least one corpus, such as cremad=/corpora/CREMA-D (--help explains)"
-[ -f "$SER_ROOT/conf/${opt[paper]}_tables.json" ] || die "--paper ${opt[paper]}: no conf/${opt[paper]}_tables.json"
-for option in scheme train-data seeds; do [ -n "${opt[$option]}" ] || die "--$option cannot be empty"; done
+for option in train-data seeds; do [ -n "${opt[$option]}" ] || die "--$option cannot be empty"; done
 opt[num-nodes]=1 opt[num-processes]=1 # of so many trainings each uses one GPU, and they run side by side
 set_training_device
-inits=(random) waiting=()
-case ${opt[init]} in '') waiting=(--waiting) ;; random) ;; *) inits+=("${opt[init]}") ;; esac
+inits=(random) waiting=() systems=(mfcc)
+if [ "${opt[paper]}" = copypaste ]; then
+  for option in network weights; do [ -z "${opt[$option]}" ] || die "--$option is of --paper noise-mixup"; done
+  case ${opt[init]} in '') waiting=(--waiting) ;; random) ;; *) inits+=("${opt[init]}") ;; esac
+else
+  case ${opt[init]} in '' | random | imagenet) inits=("${opt[init]:-imagenet}") ;;
+    *) die "--init of --paper noise-mixup is random or imagenet, not '${opt[init]}'" ;; esac
+  systems=(spectrogram mfcc)
+fi
 status_py=$SER_ROOT/pyscripts/status.py report_py=$SER_ROOT/pyscripts/report.py
 
 work_dir=$(absolute "${opt[work-dir]}")
 grid=${work_dir:-$SER_ROOT/exp}/grid
 mkdir -p "$grid" || die "--work-dir $work_dir: cannot make $grid"
-settings=(--config "$SER_ROOT/conf/${opt[paper]}.yaml" --tag "${opt[tag]:-paper}")
-if [ -n "${opt[config]}" ]; then
-  config=$(config_file "${opt[config]}" "$grid")
-  settings=(--config "$config")
-  [ -z "${opt[tag]}" ] || settings+=(--tag "${opt[tag]}")
-fi
+[ -z "${opt[config]}" ] || config=$(config_file "${opt[config]}" "$grid")
+settings() { # <paper>: print the options of its runs, a word a line
+  printf '%s\n' --config "${config:-$SER_ROOT/conf/$1.yaml}"
+  if [ -n "${opt[tag]}" ] || [ -z "${opt[config]}" ]; then printf '%s\n' --tag "${opt[tag]:-paper}"; fi
+}
 
-# Per recipe: the words after its run.sh that hold for all of its runs, quoted for eval.
-recipes=()
-declare -A words_of
+# Per set of lists (a recipe, or <recipe>-<dataset>-<split>): its recipe, and the words after its run.sh that hold for all
+# of its runs, quoted for eval.
+sets=()
+declare -A recipe_of words_of
+add_set() { # <set> <recipe> <words…>
+  sets+=("$1") recipe_of[$1]=$2
+  words_of[$1]=$(printf '%q ' "${@:3}")
+}
 for corpus in "${args[@]}"; do
   # The folder ends where the first option begins; it may have blanks in it.
   folder=${corpus%% --*} more=()
@@ -72,33 +88,54 @@ for corpus in "${args[@]}"; do
     case $word in --config* | --tag*) die "$recipe: ${word%%=*} is the grid's own option, for all of its runs" ;; esac
   done
   [ -f "$SER_ROOT/egs/$recipe/run.sh" ] || die "no recipe '$recipe'; there are: $(cd "$SER_ROOT/egs" && echo *)"
-  [ -z "${words_of[$recipe]:-}" ] || die "$recipe is named twice"
-  recipes+=("$recipe")
-  words=(--nj "${opt[nj]}" --ngpu "${opt[ngpu]}" --train-threads "${opt[train-threads]}" --cmn sliding
-    "${settings[@]}") # the tables are those of sliding means, whatever a recipe's default is
+  [[ " ${recipe_of[*]:-} " != *" $recipe "* ]] || die "$recipe is named twice"
+  words=(--nj "${opt[nj]}" --ngpu "${opt[ngpu]}" --train-threads "${opt[train-threads]}")
   [ "$folder" = "$recipe" ] || words+=(--corpus-dir "${folder#*=}")
   [ -z "${opt[musan-dir]}" ] || words+=(--musan-dir "${opt[musan-dir]}")
-  words+=(${more[@]+"${more[@]}"} --scheme "${opt[scheme]}" --seeds "${opt[seeds]}"
-    --work-dir "${work_dir:-$SER_ROOT/egs}/$recipe")
-  words_of[$recipe]=$(printf '%q ' "${words[@]}")
+  words+=(${more[@]+"${more[@]}"} --seeds "${opt[seeds]}" --work-dir "${work_dir:-$SER_ROOT/egs}/$recipe")
+  if [ "${opt[paper]}" = copypaste ]; then add_set "$recipe" "$recipe" "${words[@]}"; continue; fi
+  for split in segment speaker; do
+    blocks=(--block 1 --split "$split" --noise-kinds noise --snr "40 20 15" --test-snr "40 20 15")
+    if [ "$recipe" != iemocap ]; then add_set "$recipe-$split" "$recipe" "${words[@]}" "${blocks[@]}"; continue; fi
+    for dataset in ahsn aesn; do
+      add_set "iemocap-$dataset-$split" iemocap "${words[@]}" "${blocks[@]}" --scenario improvised --dataset "$dataset"
+    done
+  done
 done
-run_recipe() { # <recipe> <more options…>
-  local words
+run_recipe() { # <set> <system> <more options…>
+  local words of_system
   eval "words=(${words_of[$1]})"
-  guarded "$SER_ROOT/egs/$1/run.sh" "${words[@]}" "${@:2}"
+  if [ "$2" = spectrogram ]; then
+    mapfile -t of_system < <(settings noise-mixup)
+    of_system+=(--system spectrogram --network "${opt[network]:-alexnet}" --scheme none)
+    [ -z "${opt[weights]}" ] || of_system+=(--weights "${opt[weights]}")
+  else
+    mapfile -t of_system < <(settings copypaste)
+    of_system+=(--cmn sliding) # the tables are those of sliding means, whatever a recipe's default is
+    if [ "${opt[paper]}" = copypaste ]; then
+      of_system+=(--scheme "${opt[scheme]:-none se-cp n-cp n+se-cp}")
+    else
+      of_system+=(--scheme "${opt[scheme]:-n+se-cp}" --baseline false)
+    fi
+  fi
+  guarded "$SER_ROOT/egs/${recipe_of[$1]}/run.sh" "${words[@]}" "${of_system[@]}" "${@:3}"
 }
 runs_stage() { [ "${opt[stage]}" -le "$1" ] && [ "${opt[stop-stage]}" -ge "$1" ]; }
 
 # All runs first, since that shows a wrong option before hours of features.
 plans=()
-for recipe in "${recipes[@]}"; do
-  plan=$grid/$recipe.jsonl
+for set in "${sets[@]}"; do
+  plan=$grid/$set.jsonl
   for data in ${opt[train-data]}; do
-    for init in "${inits[@]}"; do
-      once=() # the baseline has no initialisation
-      [ "$init" = random ] || once=(--baseline false)
-      run_recipe "$recipe" --train-data "$data" --init "$init" ${once[@]+"${once[@]}"} --plan "$plan.part"
-      cat "$plan.part"
+    for system in "${systems[@]}"; do
+      starts=("${inits[@]}")
+      [ "${opt[paper]}-$system" != noise-mixup-mfcc ] || starts=(random)
+      for init in "${starts[@]}"; do
+        once=() # the baseline has no initialisation
+        [ "$init" = "${starts[0]}" ] || once=(--baseline false)
+        run_recipe "$set" "$system" --train-data "$data" --init "$init" ${once[@]+"${once[@]}"} --plan "$plan.part"
+        cat "$plan.part"
+      done
     done
   done > "$plan"
   rm -f "$plan.part"
@@ -112,17 +149,19 @@ fi
 failed=()
 if [ "${opt[stage]}" -le 2 ]; then
   last=$((opt[stop-stage] < 2 ? opt[stop-stage] : 2))
-  for recipe in "${recipes[@]}"; do
-    echo "$(date +%T) $recipe: lists and features"
-    run_recipe "$recipe" --stage "${opt[stage]}" --stop-stage "$last" ||
-      failed+=("$recipe: stages ${opt[stage]} to $last, see above")
+  for set in "${sets[@]}"; do
+    for system in "${systems[@]}"; do
+      echo "$(date +%T) $set: lists and features of system $system"
+      run_recipe "$set" "$system" --stage "${opt[stage]}" --stop-stage "$last" ||
+        failed+=("$set: stages ${opt[stage]} to $last, see above")
+    done
   done
 fi
 
 if runs_stage 3; then
   ready=()
-  for recipe in "${recipes[@]}"; do
-    [[ " ${failed[*]:-} " = *" $recipe: "* ]] || ready+=("$grid/$recipe.jsonl")
+  for set in "${sets[@]}"; do
+    [[ " ${failed[*]:-} " = *" $set: "* ]] || ready+=("$grid/$set.jsonl")
   done
   if [ ${#ready[@]} -gt 0 ]; then
     echo "$(date +%T) training and scores on ${opt[device]}"
@@ -143,23 +182,24 @@ fi
 
 if runs_stage 5; then
   echo "$(date +%T) tables"
-  corpora=() all_folds=()
-  for recipe in "${recipes[@]}"; do
-    folds=$(of_runs "$grid/$recipe.jsonl" fold | sed '/None/d' | sort -nu | xargs)
-    out=$(of_runs "$grid/$recipe.jsonl" out | sed -n 1p) # exp/…, or exp_<lists>/…
-    exp_dir=$(of_runs "$grid/$recipe.jsonl" work | sed -n 1p)/${out%%/*}
-    if "$report_py" --paper "${opt[paper]}" --exp-dir "$exp_dir" --recipe "$recipe" --seeds "${opt[seeds]}" \
-      ${folds:+--folds "$folds"}; then
-      corpora+=("$recipe=$exp_dir")
-      [ -z "$folds" ] || all_folds+=("$recipe=$folds")
+  corpora=() all_folds=() of_sets=()
+  for set in "${sets[@]}"; do
+    folds=$(of_runs "$grid/$set.jsonl" fold | sed '/None/d' | sort -nu | xargs)
+    out=$(of_runs "$grid/$set.jsonl" out | sed -n 1p) # exp/…, or exp_<lists>/…
+    exp_dir=$(of_runs "$grid/$set.jsonl" work | sed -n 1p)/${out%%/*}
+    if "$report_py" --exp-dir "$exp_dir" --recipe "$set" --seeds "${opt[seeds]}" ${folds:+--folds "$folds"}; then
+      corpora+=("$set=$exp_dir") of_sets+=(--set "${set%-*}" "${set##*-}" "$exp_dir")
+      [ -z "$folds" ] || all_folds+=("$set=$folds")
     else
-      failed+=("$recipe: tables, see above; the overall tables are without it")
+      failed+=("$set: tables, see above; the overall tables are without it")
     fi
     echo
   done
-  if [ ${#corpora[@]} -gt 0 ]; then
-    "$report_py" --paper "${opt[paper]}" --corpora "${corpora[@]}" --seeds "${opt[seeds]}" --out "$grid/results" \
+  if [ ${#corpora[@]} -gt 0 ] && [ "${opt[paper]}" = copypaste ]; then
+    "$report_py" --corpora "${corpora[@]}" --seeds "${opt[seeds]}" --out "$grid/results" \
       ${all_folds[@]+--folds "${all_folds[@]}"}
+  elif [ ${#corpora[@]} -gt 0 ]; then
+    "$SER_ROOT/pyscripts/report_noise_mixup.py" "${of_sets[@]}" --seeds "${opt[seeds]}" --out "$grid/results"
   fi
 fi
 

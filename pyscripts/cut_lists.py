@@ -4,12 +4,14 @@
 Reads <corpus-data>/{train,dev,test}, or <corpus-data>/all and <corpus-data>/fold<k>/{train,dev,test}, and writes the
 same of blocks in <data>; or with --split segment <data>/all and <data>/fold<k>/{train,dev,test} of a random split of
 the blocks: a fifth is every fold's test set, and each fold has another part of the rest as its dev set. Prints, and
-leaves in <data>/leak, how much the test sets share with training.
+leaves in <data>/leak, how much the test sets share with training; and in <data>/counts.tsv, how many utterances and
+blocks each class has.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 from ser.base.errors import SerError, run_main
@@ -18,7 +20,9 @@ from ser.base.kaldi_tables import read_table
 from ser.base.words import some
 from ser.data import rearrange
 from ser.data.holdout import leak, split_at_random
-from ser.data.segments import REMAINDERS, subsegment
+from ser.data.segments import REMAINDERS, count_blocks, subsegment
+
+COUNTS = ("class", "utterances", "with_blocks", "blocks")  # columns of counts.tsv
 
 
 def main() -> None:
@@ -55,10 +59,21 @@ def main() -> None:
             cut(args.corpus_data / name, args.data / name, args)
         made = [args.data / fold.name for fold in folds] or [args.data]
     tables = [[read_table(folder / name / "utt2spk") for name in ("test", "train")] for folder in made]
+    blocks_in = ["all"] if args.split == "segment" else wholes
+    counts = count_blocks(tables_of(args.corpus_data, wholes, "utt2emo"), tables_of(args.data, blocks_in, "utt2emo"))
+    write_text(args.data / "counts.tsv", "".join("\t".join(map(str, row)) + "\n" for row in [COUNTS, *counts]))
+    for label, utterances, with_blocks, blocks in counts:
+        print(f"{label}: {utterances} utterances, {with_blocks} of them with a block, {blocks} blocks")
     utterances, speakers = (sum(shares) / len(made) for shares in zip(*(leak(*pair) for pair in tables), strict=True))
     text = f"leak: {utterances:.0%} of test blocks share an utterance with training, {speakers:.0%} a speaker"
     write_text(args.data / "leak", f"{text}\n")
     print(text)
+
+
+def tables_of(folder: Path, names: Iterable[str], table: str) -> dict[str, str]:
+    """Return a table of several data directories as one; nothing where there is none of them."""
+    paths = [folder / name / table for name in names]
+    return {key: value for path in paths if path.is_file() for key, value in read_table(path).items()}
 
 
 def cut(src: Path, dst: Path, args: argparse.Namespace) -> None:

@@ -2,8 +2,9 @@
 """Lists of noise and music files for training and for testing, out of a MUSAN tree.
 
 Leaves `noise_train.scp`, `noise_test.scp`, `music_train.scp` and `music_test.scp` in <out-dir>, lines
-`<file's name without ending> <absolute path>`. No file is in two of them. The test lists get about --test-share of
-the files and of the duration of each of the tree's sources (free-sound, jamendo …), long and short files alike.
+`<file's name without ending> <absolute path>`, and `about`, a line that tables show. No file is in two of the lists.
+The test lists get about --test-share of the files and of the duration of each of the tree's sources (free-sound,
+jamendo …), long and short files alike.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from ser.base.archive import fetch_archive
 from ser.base.errors import SerError, run_main
+from ser.base.files import write_text
 from ser.base.kaldi_tables import write_table
 from ser.base.progress import progress
 from ser.features.noise import noise_header
@@ -134,6 +136,8 @@ def main() -> None:
         for name in (f"{kind}_train", f"{kind}_test"):
             duration = sum(seconds[path] for path in lists[name])
             print(f"{name}: {len(lists[name])} files, {duration / 3600:.2f} h ({duration / total:.1%} of all {kind})")
+    counts = ", ".join(f"{len(files)} of {name.replace('_', ' to ')}" for name, files in lists.items())
+    write_text(arguments.out_dir / "about", f"noise: files of {musan_dir}, others to train than to test: {counts}\n")
     for name, files in lists.items():
         write_table(arguments.out_dir / f"{name}.scp", as_list(files))
 

@@ -3,9 +3,9 @@
 
 Gathers the scores under <exp-dir>/<features>-<network>_<train data>_<scheme>_<init>[_<tag>]/[fold<k>/]seed<n>/ into
 cells of weighted F1 (mean of the folds of a seed, then mean and standard deviation over seeds), prints them, and writes
-Markdown, CSV and PNG files with intervals, tests against No CP and against the baseline, confusion matrices, and a
-paper's numbers beside ours where the corpus is one of the paper's. A cell that lacks runs is marked with a *. With
---corpora, makes the paper's tables over several.
+Markdown, CSV and PNG files with intervals, tests against No CP and against the baseline, confusion matrices, and the
+CopyPaste paper's numbers beside ours where the corpus is one of the paper's. A cell that lacks runs is marked with a *.
+With --corpora, makes the paper's tables over several.
 
 examples:
   pyscripts/report.py --exp-dir egs/ravdess/exp --seeds "0 1 2" --folds "1 2 3 4 5 6"
@@ -26,8 +26,7 @@ from ser.scoring.paper_tables import paper_tables, read_paper
 from ser.scoring.report import runs_line, write_corpus_report, write_overall_report
 from ser.scoring.result_tables import baseline_sentences, summary_table
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
-PAPERS = sorted(path.name.removesuffix("_tables.json") for path in CONF.glob("*_tables.json"))
+PAPER = Path(__file__).resolve().parent.parent / "conf" / "copypaste_tables.json"
 
 
 def numbers(text: str) -> list[int]:
@@ -56,9 +55,6 @@ def main() -> None:
     )
     parser.add_argument("--note", action="append", default=[], metavar="TEXT", help="stands beside the tables")
     parser.add_argument(
-        "--paper", choices=PAPERS, default="copypaste", help="the paper to compare with (default: %(default)s)"
-    )
-    parser.add_argument(
         "--paper-corpus", metavar="NAME", help="corpus of the paper to compare with (default: that of --recipe, if any)"
     )
     parser.add_argument(
@@ -66,7 +62,7 @@ def main() -> None:
         help="make the overall tables of these corpora instead, the paper's under the names that its tables have",
     )
     args = parser.parse_args()
-    paper = read_paper(CONF / f"{args.paper}_tables.json")
+    paper = read_paper(PAPER)
     if args.paper_corpus and args.paper_corpus not in paper["corpora"]:
         parser.error(f"--paper-corpus: the paper has {', '.join(paper['corpora'])}, not {args.paper_corpus}")
     if args.corpora:

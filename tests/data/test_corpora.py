@@ -433,6 +433,24 @@ def test_iemocap_replica(replica, shell: Shell, tmp_path: Path, merge: bool):
     assert sorted(tested) == sorted(developed) == [1, 2, 3, 4, 5]
 
 
+def test_iemocap_improvised_part_with_excitement(replica, shell: Shell, tmp_path: Path):
+    corpus, data = replica("iemocap", 0.05), tmp_path / "data"
+    command = f"egs/iemocap/local/prepare.py --corpus-dir {corpus} --scenario improvised --dataset aesn"
+    said = shell(f"{command} --allow-partial true {data}").stdout
+    assert re.search(r"left out: .*hap \d+.*; \d+ scripted turns of the classes used", said)
+    code = {"ang": "angry", "exc": "excited", "neu": "neutral", "sad": "sad"}
+    wanted = {turn: code[label] for turn, (label, _) in iemocap_turns(corpus).items()
+              if label in code and "_impro" in turn}
+    found = read_table(data / "all" / "utt2emo")
+    assert {utterance.split("-", 1)[1]: label for utterance, label in found.items()} == wanted
+    assert "leave one out" in shell(f"{command} --merge-excited true {data}", ok=False).stderr
+    scripted = tmp_path / "scripted"
+    shutil.copytree(corpus, scripted, copy_function=os.link, ignore=shutil.ignore_patterns("*_impro*"))
+    command = command.replace(str(corpus), str(scripted))
+    said = shell(f"{command} --allow-partial true {data}", ok=False).stderr
+    assert "has no improvised dialogs" in said and "--scenario all" in said
+
+
 def test_iemocap_counts_of_the_full_release(tmp_path: Path):
     """4490 utterances in four classes, 5531 with excited, from evaluation files with the published counts."""
     prepare = load("iemocap")

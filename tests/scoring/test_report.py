@@ -540,7 +540,7 @@ def test_a_scheme_added_to_copypaste_is_in_every_table(exp, monkeypatch, tmp_pat
     monkeypatch.setitem(SCHEMES, "x-cp", "X-CP")
     for seed in range(3):
         write_run(exp, "mfcc-resnet_clean_x-cp_random", f"seed{seed}", same(0))
-    run_report(monkeypatch, "--exp-dir", exp, "--out", tmp_path, "--paper", "copypaste", "--paper-corpus", "cremad")
+    run_report(monkeypatch, "--exp-dir", exp, "--out", tmp_path, "--paper-corpus", "cremad")
     assert re.search(r"\n *Clean +random +X-CP +100.0 ± 0.0 ", capsys.readouterr().out)
     markdown = (tmp_path / "report.md").read_text()
     assert "| Clean | random | X-CP | 100.0 [100.0, 100.0] | +40.0 [+40.0, +40.0] | 0.125 |" in markdown
@@ -548,7 +548,7 @@ def test_a_scheme_added_to_copypaste_is_in_every_table(exp, monkeypatch, tmp_pat
 
 
 def test_wrong_command_lines(exp, monkeypatch, capsys):
-    for arguments in (["--seeds", "0,1"], ["--paper-corpus", "emodb"], ["--paper", "none"], ["--corpora", "nowhere"]):
+    for arguments in (["--seeds", "0,1"], ["--paper-corpus", "emodb"], ["--corpora", "nowhere"]):
         with pytest.raises(SystemExit):
             run_report(monkeypatch, "--exp-dir", exp, *arguments)
     errors = capsys.readouterr().err

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from ser.base.errors import SerError
@@ -23,6 +25,18 @@ def utterance_of(block: str) -> str:
     """Return the utterance that a block of `subsegment` was cut from; anything else is its own."""
     match = _BLOCK.fullmatch(block)
     return match["utterance"] if match else block
+
+
+def count_blocks(labels: Mapping[str, str], of_blocks: Mapping[str, str]) -> list[tuple[str, int, int, int]]:
+    """Count, of each class, utterances, utterances with a block, and blocks.
+
+    Args:
+        labels: class of each utterance (`utt2emo`).
+        of_blocks: class of each block.
+    """
+    utterances, blocks = Counter(labels.values()), Counter(of_blocks.values())
+    with_blocks = Counter(labels[utterance] for utterance in set(map(utterance_of, of_blocks)))
+    return [(label, utterances[label], with_blocks[label], blocks[label]) for label in sorted(utterances)]
 
 
 def subsegment(

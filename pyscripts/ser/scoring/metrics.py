@@ -41,6 +41,18 @@ def weighted_f1(confusion: np.ndarray) -> np.ndarray:
     return (support * _ratio(2 * correct, support + chosen)).sum(axis=-1) / support.sum(axis=-1)
 
 
+def weighted_precision(confusion: np.ndarray) -> np.ndarray:
+    """Average the precision of the classes, weighted by their number of references."""
+    support, chosen, correct = _margins(confusion)
+    return (support * _ratio(correct, chosen)).sum(axis=-1) / support.sum(axis=-1)
+
+
+def weighted_recall(confusion: np.ndarray) -> np.ndarray:
+    """Average the recall of the classes, weighted by their number of references, which makes it the accuracy."""
+    support, _, correct = _margins(confusion)
+    return (support * _ratio(correct, support)).sum(axis=-1) / support.sum(axis=-1)
+
+
 def uar(confusion: np.ndarray) -> np.ndarray:
     """Average the recall of the classes that occur in the reference (unweighted average recall)."""
     support, _, correct = _margins(confusion)
