@@ -33,6 +33,7 @@ parse_options "$@" << 'END'
 --split=speaker speaker|segment  of blocks: the corpus's own, which shares no speaker, or at random, whatever they are
                             cut from: 80 % to train, in folds, and 20 % to test
 --cv-folds=5 N+             folds of --split segment
+--embed-audio=false BOOL    stage 5: report.html holds the first 4 s of each test recording, instead of a link
 --
 # Set by run.sh
 --recipe= NAME              recipe
@@ -187,7 +188,8 @@ case "${args[*]}" in
   report)
     notes=()
     [ ! -f "$data/leak" ] || notes=(--note "$(cat "$data/leak")")
-    exec "$SER_ROOT/pyscripts/report.py" --exp-dir "${opt[exp]}" --recipe "${opt[recipe]}" ${notes[@]+"${notes[@]}"}
+    exec "$SER_ROOT/pyscripts/report.py" --exp-dir "${opt[exp]}" --recipe "${opt[recipe]}" \
+      --embed-audio "${opt[embed-audio]}" ${notes[@]+"${notes[@]}"}
     ;;
   *) die "no verb '${args[*]}' (--help lists them)" ;;
 esac

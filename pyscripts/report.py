@@ -3,9 +3,9 @@
 
 Gathers the scores under <exp-dir>/<features>-<network>_<train data>_<scheme>_<init>[_<tag>]/[fold<k>/]seed<n>/ into
 cells of weighted F1 (mean of the folds of a seed, then mean and standard deviation over seeds), prints them, and writes
-Markdown, CSV and PNG files with intervals, tests against No CP and against the baseline, confusion matrices, and the
-CopyPaste paper's numbers beside ours where the corpus is one of the paper's. A cell that lacks runs is marked with a *.
-With --corpora, makes the paper's tables over several.
+Markdown, CSV, PNG and HTML files with intervals, tests against No CP and against the baseline, confusion matrices, and
+the CopyPaste paper's numbers beside ours where the corpus is one of the paper's. A cell that lacks runs is marked with
+a *. With --corpora, makes the paper's tables over several.
 
 examples:
   pyscripts/report.py --exp-dir egs/ravdess/exp --seeds "0 1 2" --folds "1 2 3 4 5 6"
@@ -19,6 +19,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from ser.apps.report_page import write_report_page
 from ser.base.arguments import named_folder
 from ser.base.errors import SerError, run_main
 from ser.scoring.collect import collect
@@ -53,6 +54,8 @@ def main() -> None:
         help='likewise its folds, e.g. "1 2 3 4 5"; with --corpora, of the corpus named (iemocap="1 2 3 4 5"), or of '
              "all others that have folds",
     )
+    parser.add_argument("--embed-audio", choices=("true", "false"), default="false",
+                        help="report.html holds the first 4 s of each recording, instead of a link (default: false)")
     parser.add_argument("--note", action="append", default=[], metavar="TEXT", help="stands beside the tables")
     parser.add_argument(
         "--paper-corpus", metavar="NAME", help="corpus of the paper to compare with (default: that of --recipe, if any)"
@@ -79,12 +82,15 @@ def report_corpus(args: argparse.Namespace, paper: dict) -> None:
     results = collect(args.exp_dir, recipe, args.seeds, folds.get(recipe, folds.get(None)))
     results = replace(results, notes=(*args.note, *results.notes))
     corpus = args.paper_corpus or (recipe if recipe in paper["corpora"] else None)
-    written = write_corpus_report(results, args.out or args.exp_dir / "results", paper, corpus)
+    out = args.out or args.exp_dir / "results"
+    written = write_corpus_report(results, out, paper, corpus)
+    figure = (out / "weighted_f1.svg").read_text(encoding="utf-8")
+    page = write_report_page(results, out / "report.html", figure, args.embed_audio == "true")
     print(f"{recipe}: {runs_line(results)}")
     print(f"\n{summary_table(results).text()}")
     print_notes(baseline_sentences(results))
     print_notes(results.notes)
-    print(f"\nReport: {written[0]} (and {len(written) - 1} CSV and PNG files beside it)")
+    print(f"\nReport: {page}, {written[0]} (and {len(written) - 1} CSV, PNG and SVG files beside it)")
 
 
 def report_overall(args: argparse.Namespace, paper: dict) -> None:

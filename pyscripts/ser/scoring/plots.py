@@ -1,4 +1,4 @@
-"""Draw the charts of a report as PNG files; equal input gives equal bytes."""
+"""Draw the charts of a report as PNG or SVG files; equal input gives equal bytes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from sklearn.metrics import ConfusionMatrixDisplay
@@ -103,7 +104,11 @@ def confusion_matrices(
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+        if os.path.splitext(path)[1] == ".svg":
+            with rc_context({"svg.hashsalt": "ser"}):
+                figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
+        else:
+            figure.savefig(temporary, format="png", metadata={"Software": None})
 
 
 def course(

@@ -42,13 +42,11 @@ def write_corpus_report(
     """
     out = Path(out_dir)
     labels = Labels.of(results.rows)
-    plots.bar_chart(
-        out / "weighted_f1.png",
-        [_bars(results, test, paper_marks(paper, paper_corpus, results), results.schemes, labels)
-         for test in results.tests],
-        [SCHEMES[scheme] for scheme in results.schemes], "weighted F1 (%)",
-    )
-    written = [out / "report.md", out / "weighted_f1.png"]
+    written = [out / "report.md", out / "weighted_f1.png", out / "weighted_f1.svg"]
+    marks = paper_marks(paper, paper_corpus, results)
+    for path in written[1:]:
+        panels = [_bars(results, test, marks, results.schemes, labels) for test in results.tests]
+        plots.bar_chart(path, panels, [SCHEMES[scheme] for scheme in results.schemes], "weighted F1 (%)")
     parts = [f"# {results.recipe}: results", _introduction(results), "## Weighted F1"]
     parts += [
         summary_table(results).markdown(),
