@@ -2,11 +2,12 @@
 # System encoder: a network reads the hidden states of a pretrained speech encoder, made once as features.
 #
 # Usage: local/system_encoder.sh [options] features <data>…    make the features <data><suffix> of data directories
-#        local/system_encoder.sh [options] name|suffix|raw     print what names of runs and of directories of features
-#                                                              have for these options
+#        local/system_encoder.sh [options] name|suffix|raw     print what names of runs, of directories of features, and
+#                                                              of directories of hidden states as the encoder gives
+#                                                              them have for these options
 #
-# The features of every encoder, layer and precision have directories of their own. A noisy copy (a directory with
-# utt2noise) is there as <data><raw>.
+# The features of every encoder, layer, precision and normalisation have directories of their own. A noisy copy (a
+# directory with utt2noise) is there as <data><raw>.
 set -euo pipefail
 # shellcheck source=local/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -16,6 +17,9 @@ parse_options "$@" << 'END'
 --encoder-mode=frozen frozen  hidden states are made once; the encoder itself is not trained
 --encoder-layer= N+         whose hidden states are read, from 1 (default: the last)
 --encoder-precision=fp32 fp32|bf16  of the encoder's arithmetic
+--cmn=none sliding|utterance|speaker|none  what is subtracted of hidden states: the mean of 6 s around, of the utterance,
+                            or of all recordings of the speaker, test speakers too, without labels
+--cmn-vars=false BOOL       with --cmn speaker divide by the deviations of those recordings too
 --
 # Set by run.sh
 --recipe-dir= DIR           not needed here
@@ -27,24 +31,37 @@ verb=${args[0]:-}
 
 [ "${opt[encoder-mode]}" = frozen ] || die "--encoder-mode is frozen, not '${opt[encoder-mode]}'"
 [ -n "${opt[encoder]}" ] || die "--encoder: name the folder of a pretrained encoder"
+if [ "${opt[cmn-vars]}" = true ] && [ "${opt[cmn]}" != speaker ]; then
+  die "--cmn-vars true is for --cmn speaker, not for ${opt[cmn]}"
+fi
 found=$("$SER_ROOT/pyscripts/find_encoder.py" ${opt[encoder-layer]:+--layer "${opt[encoder-layer]}"} "${opt[encoder]}")
 mapfile -t found <<< "$found"
 name=$(basename "${opt[encoder]}" | tr -c 'A-Za-z0-9.\n' -)-layer${found[1]}
 [ "${opt[encoder-precision]}" = fp32 ] || name+=-${opt[encoder-precision]}
+raw=_$name
+[ "${opt[cmn]}" = none ] || name+=-${opt[cmn]}
+[ "${opt[cmn-vars]}" = false ] || name+=-vars
 
 make_features() { # <data>…
-  local data made=()
+  local data jobs=(--nj "${opt[nj]}" --cmd "${opt[cmd]}") made=() pairs=()
   for data in "$@"; do
-    if [ ! -f "${data}_$name/utt2noise" ]; then copy_lists "$data" "${data}_$name"; fi
-    made+=("${data}_$name")
+    if [ ! -f "$data$raw/utt2noise" ]; then copy_lists "$data" "$data$raw"; fi
+    made+=("$data$raw") pairs+=("$data$raw=${data}_$name")
   done
-  guarded make_encoder_feats.sh --nj "${opt[nj]}" --cmd "${opt[cmd]}" --encoder "${found[0]}" --layer "${found[1]}" \
+  guarded make_encoder_feats.sh "${jobs[@]}" --encoder "${found[0]}" --layer "${found[1]}" \
     --precision "${opt[encoder-precision]}" --also "${made[*]:1}" "${made[0]}"
+  [ "${opt[cmn]}" != none ] || return 0
+  if [ "${opt[cmn]}" = speaker ]; then
+    guarded compute_cmvn_stats.sh --cmd "${opt[cmd]}" --vad false --also "${made[*]:1}" "${made[0]}"
+  fi
+  guarded prepare_feats.sh "${jobs[@]}" --vad false --compress two-byte --cmn "${opt[cmn]}" --cmn-vars "${opt[cmn-vars]}" \
+    --also "${pairs[*]:1}" "${pairs[0]%%=*}" "${pairs[0]#*=}"
 }
 
 case $verb in
   name) echo "encoder-$name" ;;
-  suffix | raw) echo "_$name" ;;
+  suffix) echo "_$name" ;;
+  raw) echo "$raw" ;;
   features)
     cd "${opt[work-dir]}"
     make_features "${args[@]:1}"

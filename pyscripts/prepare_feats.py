@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Mean normalisation and voiced-frame selection, one job at a time; steps/prepare_feats.sh runs the whole.
 
-Reads feats.scp and vad.scp of a data directory and writes another one, whose feats.scp is ready for training and whose
-utt2spk, spk2utt, utt2emo and utt2uniq have the utterances with voiced frames.
+Reads feats.scp and, unless told otherwise, vad.scp of a data directory and writes another one, whose feats.scp is ready
+for training and whose utt2spk, spk2utt, utt2emo and utt2uniq have the utterances with voiced frames.
 """
 
 from __future__ import annotations
@@ -17,30 +17,32 @@ from ser.base.errors import SerError, run_main
 from ser.base.files import write_text
 from ser.base.kaldi_tables import read_table, write_table
 from ser.base.progress import progress
-from ser.data.arks import ArkWriter, read_arks
+from ser.data.arks import ONE_BYTE, TWO_BYTES, ArkWriter, read_arks
 from ser.data.datadir import spk2utt
 from ser.features.cmvn import BY_SPEAKER, apply_cmvn
-from ser.features.feature_step import FeatureStep, Summary, add_arguments, add_compress, run_verb, scp_inputs
+from ser.features.feature_step import FeatureStep, Summary, add_arguments, run_verb, scp_inputs
 from ser.features.frontend import CMN
-from ser.features.voiced import read_voiced
+from ser.features.voiced import read_voiced, tables_read
 
 _BY_SPEAKER = BY_SPEAKER.removeprefix("--cmn=")
 _UTTERANCE_TABLES = ("utt2spk", "utt2emo", "utt2uniq")  # what is carried over, where the data directory has it
 _NUM_CMVN = "utt2num_cmvn"  # likewise, where its statistics are used
-_OPTION_FILES = ("frame_shift", "conf/mfcc.conf")
+_OPTION_FILES = ("frame_shift", "conf/mfcc.conf", "conf/encoder.conf")
+_COMPRESS = {"false": 0, "true": ONE_BYTE, "two-byte": TWO_BYTES}
 
 
 class PrepareFeats(FeatureStep):
     name, stem, scp, what = "prepare_feats", "feats", "feats.scp", "normalised voiced features"
 
-    def __init__(self, cmn: str, divide: bool = False, compress: bool = False) -> None:
-        self.cmn, self.divide, self.compress = cmn, divide, compress
-        self.options = (cmn, "vars") if divide else cmn
+    def __init__(self, cmn: str, divide: bool = False, compress: int = 0, vad: bool = True) -> None:
+        self.cmn, self.divide, self.compress, self.vad = cmn, divide, compress, vad
+        said = ["vars"] * divide + ["all frames"] * (not vad) + ["two bytes"] * (compress == TWO_BYTES)
+        self.options = (cmn, *said) if said else cmn
         self.carried = (*_UTTERANCE_TABLES, _NUM_CMVN) if cmn == _BY_SPEAKER else _UTTERANCE_TABLES
 
     def inputs(self, data: Path) -> dict[str, object]:
-        conf = [path.read_text() if path.exists() else None for path in (data / n for n in _OPTION_FILES)]
-        tables = [scp_inputs(data / name) for name in ("feats.scp", "vad.scp")]
+        conf = [path.read_text() for path in (data / name for name in _OPTION_FILES) if path.exists()]
+        tables = [scp_inputs(data / name) for name in tables_read(self.vad)]
         if self.cmn == _BY_SPEAKER:
             if not (data / "utt2cmvn").exists():
                 raise SerError(f"{data}/utt2cmvn: no such file; run steps/compute_cmvn_stats.sh {data} first")
@@ -52,7 +54,7 @@ class PrepareFeats(FeatureStep):
         total = len(read_table(data / "feats.scp"))
         # The step has checked that all tables have the same utterances, in the same order.
         stats = read_arks(data / "utt2cmvn") if self.cmn == _BY_SPEAKER else itertools.repeat(("", np.zeros(0)))
-        utterances = progress(read_voiced(data), total, "normalised")
+        utterances = progress(read_voiced(data, self.vad), total, "normalised")
         for (utterance, matrix, voiced), (_, of_speaker) in zip(utterances, stats, strict=False):
             if not voiced.any():
                 summary.drop(utterance, "has no voiced frame; remove it from the lists")
@@ -91,13 +93,15 @@ def main() -> None:
                         help="mean normalisation (default: sliding)")
     parser.add_argument("--cmn-vars", choices=("true", "false"), default="false",
                         help="divide by the deviations, too (with --cmn speaker)")
-    add_compress(parser)
+    parser.add_argument("--vad", choices=("true", "false"), default="true",
+                        help="keep the voiced frames, those of vad.scp; false: all frames (default: true)")
+    parser.add_argument("--compress", choices=_COMPRESS, default="false", help="compress matrices, as Kaldi")
     args = parser.parse_args()
     if args.target is None or args.target.resolve() == args.data.resolve():
         raise SerError(f"{args.data}: the prepared features need a directory of their own")
     if args.cmn_vars == "true" and args.cmn != _BY_SPEAKER:
         raise SerError(f"--cmn-vars true is for --cmn {_BY_SPEAKER}, whose statistics have deviations; leave it out")
-    run_verb(PrepareFeats(args.cmn, args.cmn_vars == "true", args.compress == "true"), args)
+    run_verb(PrepareFeats(args.cmn, args.cmn_vars == "true", _COMPRESS[args.compress], args.vad == "true"), args)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ set -euo pipefail
 parse_options "$@" << 'END'
 --cmd=run.py RUNNER      what runs the job: run.py, slurm.py … with its options
 --per-utt=false BOOL     statistics of each utterance alone: what a single recording of a stranger can have
+--vad=true BOOL          over the voiced frames, those of vad.scp; false: over all frames (hidden states have no VAD)
 --also= DIRS             more data directories to do in the same job, blank-separated (the log is with the first)
 END
 
@@ -28,7 +29,8 @@ data=${args[0]}
 
 [ -f "$data/utt2spk" ] || die "$data/utt2spk: no such file; is $data a data directory?"
 also_words "${opt[also]}"
-program=(python3 "$SER_ROOT/pyscripts/compute_cmvn_stats.py" --per-utt "${opt[per-utt]}" ${also_words[@]+"${also_words[@]}"})
+program=(python3 "$SER_ROOT/pyscripts/compute_cmvn_stats.py" --per-utt "${opt[per-utt]}" --vad "${opt[vad]}"
+  ${also_words[@]+"${also_words[@]}"})
 log=${args[1]:-$data/log}/compute_cmvn_stats_$(basename "$(realpath "$data")").log
 read -ra runner <<< "${opt[cmd]}"
 
@@ -37,4 +39,4 @@ to_do=${state##*$'\n'} # the last line
 printf %s "${state%"$to_do"}"
 [ "$to_do" -gt 0 ] || exit 0
 "${runner[@]}" "$log" "${program[@]}" "$data" "${args[2]:-$data/data}"
-grep '^compute_cmvn_stats: .* voiced frames$' "$log"
+grep '^compute_cmvn_stats: .* frames$' "$log"

@@ -8,21 +8,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
+from sklearn.preprocessing import StandardScaler
+from tiny_encoder import save_encoder
+from transformers import HubertModel, Wav2Vec2FeatureExtractor
 
 from ser.base.kaldi_tables import read_table, write_table
 from ser.data.arks import read_arks
 from ser.features.directories import front_end
-
-TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
-        "conv_dim": (8,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
-
-
-def save_encoder(folder: Path, seed: int = 0) -> Path:
-    torch.manual_seed(seed)
-    HubertModel(HubertConfig(**TINY)).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor().save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +80,30 @@ def test_a_noisy_copy_is_encoded_with_its_noise(encoder: Path, data: Path, shell
     clean, noisy = dict(read_arks(data / "feats.scp")), dict(read_arks(tmp_path / "noisy/feats.scp"))
     assert noisy["s0-u0-noise-snr0"].shape == clean["s0-u0"].shape
     assert np.abs(noisy["s0-u0-noise-snr0"] - clean["s0-u0"]).max() > 0.1
+
+
+def test_normalised_by_speaker_over_all_frames(encoder: Path, data: Path, shell, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shell(f"steps/make_encoder_feats.sh --nj 1 --encoder {encoder} {data}")
+    said = shell(f"steps/compute_cmvn_stats.sh {data}", ok=False).stderr
+    assert "vad.scp: no such file" in said, "no VAD has to be said"
+    options = "--vad false --cmn speaker --cmn-vars true --compress two-byte"
+    shell(f"steps/compute_cmvn_stats.sh --vad false {data} && steps/prepare_feats.sh --nj 2 {options} {data} {out}")
+    states, made = dict(read_arks(data / "feats.scp")), dict(read_arks(out / "feats.scp"))
+    for number, speaker in enumerate(("s0", "s1", "s2")):
+        those = [f"{speaker}-u{2 * number}", f"{speaker}-u{2 * number + 1}"]
+        expected = StandardScaler().fit_transform(np.concatenate([states[utt] for utt in those]).astype(np.float64))
+        assert np.abs(np.concatenate([made[utt] for utt in those]) - expected).max() < 2e-4, "all but two-byte rounding"
+    assert set(read_table(out / "utt2num_cmvn").values()) == {"2"}
+    assert b"\0BCM2 " in Path(read_table(out / "feats.scp")["s0-u0"].split(":")[0]).read_bytes()[:20]
+    of_states = front_end([str(data)]).splitlines()
+    assert sorted(front_end([str(out)]).splitlines()) == sorted([*of_states, "--cmn=speaker", "--cmn-vars=true"])
+    assert (out / "frame_shift").read_text() == "0.02\n"
+    shell(f"utils/validate_data_dir.sh --no-wav {out}")
+    again = shell(f"steps/prepare_feats.sh --nj 2 {options} {data} {out}").stdout
+    assert "features up to date" in again
+    again = shell(f"steps/prepare_feats.sh --nj 2 {options.replace('two-byte', 'true')} {data} {out}").stdout
+    assert "6 utterances" in again, "other compression, other features"
 
 
 def test_too_short_and_too_long_are_dropped_with_a_remedy(encoder: Path, data: Path, shell) -> None:

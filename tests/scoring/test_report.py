@@ -336,7 +336,7 @@ def test_normalisation_by_speaker_is_said_under_every_table(tmp_path, monkeypatc
         ("mfcc-resnet", ""), ("mfcc-speaker-vars-resnet", "36.0000"),
     }
     by_speaker = Condition.parse("mfcc16k-speaker-ownvad-tdnn_clean_none_random")
-    assert by_speaker.of_sliding_means.model == "mfcc16k-ownvad-tdnn"
+    assert by_speaker.not_by_speaker.model == "mfcc16k-ownvad-tdnn"
 
 
 def test_the_remedy_is_a_command_that_makes_the_score(tmp_path):

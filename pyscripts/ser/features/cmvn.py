@@ -1,4 +1,4 @@
-"""Normalisation by the mean and deviation of a speaker's voiced frames, as Kaldi's compute-cmvn-stats and apply-cmvn.
+"""Normalisation by the mean and deviation of a speaker's frames, as Kaldi's compute-cmvn-stats and apply-cmvn.
 
 A speaker's statistics are a matrix (2, D + 1) float64, Kaldi's: the sums of the D features over all frames with the
 number of frames after them, and the sums of their squares with 0 after them. In a directory of noisy copies each copy
@@ -18,7 +18,7 @@ from ser.base.kaldi_tables import read_table, write_table
 from ser.base.progress import progress
 from ser.data.arks import ArkWriter
 from ser.features.feature_step import scp_inputs
-from ser.features.voiced import read_voiced
+from ser.features.voiced import read_voiced, tables_read
 
 BY_SPEAKER = "--cmn=speaker"  # the line of conf/cmn.conf that features so normalised have
 _LEAST_VARIANCE = 1e-20  # Kaldi's floor in ApplyCmvn
@@ -60,8 +60,9 @@ def apply_cmvn(features: np.ndarray, stats: np.ndarray, divide: bool = False) ->
 class CmvnStats:
     """The statistics of a data directory, which are made of its feats.scp, vad.scp, utt2spk and utt2uniq.
 
-    With `per_utt` each utterance has statistics of its own, as a recording has that comes alone from a stranger. Raises
-    a SerError if one of these is missing, or feats.scp has other utterances than utt2spk.
+    With `per_utt` each utterance has statistics of its own, as a recording has that comes alone from a stranger.
+    Without `vad` statistics are over all frames, not the voiced ones alone, and vad.scp is not read. Raises a SerError
+    if a table is missing, or feats.scp has other utterances than utt2spk.
 
     Written are, in the folder of arks, `cmvn_<name>.ark` and `.scp`, keyed by speaker, or by speaker and copy
     (`s1-noise-snr10`); in the data directory
@@ -71,14 +72,14 @@ class CmvnStats:
         utt2num_cmvn   for each utterance the number of recordings with voiced frames that these are of
     """
 
-    def __init__(self, data: Path, ark_dir: Path, per_utt: bool = False) -> None:
-        self.data, self._per_utt = data, per_utt
+    def __init__(self, data: Path, ark_dir: Path, per_utt: bool = False, vad: bool = True) -> None:
+        self.data, self._per_utt, self._vad = data, per_utt, vad
         self._ark, self._scp = (
             Path(os.path.abspath(ark_dir / f"cmvn_{data.resolve().name}.{kind}")) for kind in ("ark", "scp")
         )
         self._speakers = read_table(data / "utt2spk")
         self._originals = read_table(data / "utt2uniq") if (data / "utt2uniq").exists() else {}
-        inputs = [scp_inputs(data / name) for name in ("feats.scp", "vad.scp")]
+        inputs = [scp_inputs(data / name) for name in tables_read(vad)]
         if inputs[0].keys() != self._speakers.keys():
             raise SerError(f"{data}: feats.scp and utt2spk have different utterances; run utils/fix_data_dir.sh {data}")
         self._marker = Marker(data / ".compute_cmvn_stats.done",
@@ -100,7 +101,7 @@ class CmvnStats:
         stats: dict[str, np.ndarray] = {}
         counts: dict[str, int] = {}
         keys = {utterance: self._key(utterance) for utterance in self._speakers}
-        for utterance, matrix, voiced in progress(read_voiced(self.data), len(keys), "added to statistics"):
+        for utterance, matrix, voiced in progress(read_voiced(self.data, self._vad), len(keys), "added to statistics"):
             key = keys[utterance]
             stats[key] = stats.get(key, 0) + cmvn_stats(matrix[voiced])
             counts[key] = counts.get(key, 0) + int(voiced.any())
@@ -118,7 +119,7 @@ class CmvnStats:
             write_table(self.data / name, table)
         self._marker.write([self._ark, self._scp, *(self.data / name for name in tables)])
         frames = sum(int(matrix[0, -1]) for matrix in stats.values())
-        return f"{len(stats)} statistics over {len(keys)} utterances, {frames} voiced frames"
+        return f"{len(stats)} statistics over {len(keys)} utterances, {frames} {'voiced ' * self._vad}frames"
 
     def _take_ark(self) -> None:
         """Note whose the ark is. Raises a SerError if another data directory of this name uses it."""

@@ -44,9 +44,11 @@ class VoicedMfcc:
         of_mfcc = [line for line in lines if not line.startswith("--cmn")]
         of_cmn = dict(line.split("=", 1) for line in lines if line.startswith("--cmn"))
         cmn, divide = of_cmn.get("--cmn", ""), of_cmn.get("--cmn-vars", "false") == "true"
-        if not of_mfcc or (cmn not in CMN and BY_SPEAKER not in lines):
-            raise SerError(f"{where}: reads other features than voiced MFCC and hidden states ({front_end!r}), "
-                           "which are not made of single files; score it on data directories (pyscripts/score.py)")
+        of_encoder = any(line.startswith("--encoder=") for line in lines)
+        if not of_mfcc or of_encoder or (cmn not in CMN and BY_SPEAKER not in lines):
+            raise SerError(f"{where}: reads other features than voiced MFCC and hidden states as an encoder gives them "
+                           f"({front_end!r}), which are not made of single files; score it on data directories "
+                           "(pyscripts/score.py)")
         return cls(parse_conf("\n".join(of_mfcc), MfccOptions, str(where)), vad_options, cmn, divide, compress)
 
     @property

@@ -92,16 +92,18 @@ def normalisation_notes(results: Results, tests: Sequence[str]) -> list[str]:
     """Say which models of a table of test sets were given other recordings of the test speakers, and what is without.
     """
     notes = []
-    for model, sliding in dict.fromkeys((row.model, row.of_sliding_means.model) for row in results.rows):
+    for model, plain in dict.fromkeys((row.model, row.not_by_speaker.model) for row in results.rows):
         if over := {speaker: number for test in tests
                     for speaker, number in results.normalised_over(model, test).items()}:
-            beside = any(row.model == sliding and found.scores for (row, name), found in results.cells.items()
+            beside = any(row.model == plain and found.scores for (row, name), found in results.cells.items()
                          if name in tests)
+            of_encoder = model.startswith("encoder-")
+            what, cmn = ("hidden states as they are", "none") if of_encoder else ("sliding means", "sliding")
             notes.append(
                 f"{model}: features are normalised over the test speakers' own recordings, without labels "
                 f"({recordings_used(over)}). "
-                + (f"{sliding} is with sliding means, which need none." if beside
-                   else "No runs with sliding means, which need none, stand beside it (--cmn sliding).")
+                + (f"{plain} is with {what}, which need none." if beside
+                   else f"No runs with {what}, which need none, stand beside it (--cmn {cmn}).")
             )
     return notes
 

@@ -60,8 +60,8 @@ class Condition:
         return tuple((fold, seed) for fold in folds or (None,) for seed in ((0,) if self.is_baseline else seeds))
 
     @property
-    def of_sliding_means(self) -> Condition:
-        """The same with features normalised by sliding means instead of by speaker."""
+    def not_by_speaker(self) -> Condition:
+        """The same with features not normalised by speaker: with sliding means, or hidden states as they are."""
         return replace(self, model=re.sub(r"-speaker(-vars)?(?=-)", "", self.model))
 
     def of_scheme(self, scheme: str) -> Condition:

@@ -1,0 +1,82 @@
+"""The system encoder through the driver, from audio to tables, on a small corpus and a tiny random encoder."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_project import SMALL
+from tiny_encoder import save_encoder
+
+from ser.base.kaldi_tables import read_table
+from ser.data.arks import read_arks
+from ser.scoring.predictions import read_score
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory) -> list[str]:
+    folder = tmp_path_factory.mktemp("encoder")
+    return [str(ROOT / "run.sh"), "--system", "encoder", "--encoder", str(save_encoder(folder / "tiny")), "--work-dir",
+            str(folder / "work"), *SMALL, "--nj", "2", "--train-threads", "1", "--scheme", "none n+se-cp"]
+
+
+def run(command: list[str], ok: bool = True) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert (done.returncode == 0) is ok, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_from_audio_to_tables_normalised_by_speaker(command: list[str]) -> None:
+    options = ["--train-data", "clean+noise", "--noise-kinds", "noise", "--snr", "10", "--test-snr", "0",
+               "--cmn", "speaker", "--cmn-vars", "true", "--epochs", "2"]
+    said = run([*command, *options])
+    work = Path(command[command.index("--work-dir") + 1])
+    [data], name = work.glob("data*"), "tiny-layer2-speaker-vars"
+    train = data / f"train_noisy-noise-10_{name}"
+    speakers, matrices = read_table(train / "utt2spk"), dict(read_arks(train / "feats.scp"))
+    for speaker in set(speakers.values()):
+        frames = np.concatenate([matrices[utt] for utt in matrices if speakers[utt] == speaker]).astype(np.float64)
+        assert np.abs(frames.mean(0)).max() < 1e-3 > np.abs(frames.std(0) - 1).max(), "the copies' own statistics"
+    [exp] = work.glob("exp*")
+    for scheme in ("none", "n+se-cp"):
+        [folder] = exp.glob(f"encoder-{name}-linear_clean+noise-noise-10_{scheme}_random_*/seed0")
+        assert len((folder / "history.jsonl").read_text().splitlines()) == 2
+        for test in ("test", "test_diluted", "test_snr0"):
+            assert read_score(folder / f"score_{test}").record["normalised_over"]
+        assert set(read_score(folder / "score_test_snr0").predictions.utterances) == set(
+            read_table(data / f"test_snr0_{name}" / "utt2spk"))
+    assert f"encoder-{name}-linear: features are normalised over the test speakers' own recordings" in said
+    assert "No runs with hidden states as they are, which need none, stand beside it (--cmn none)." in said
+    with open(exp / "results" / "runs.csv", encoding="utf-8", newline="") as file:
+        assert {row["model"] for row in csv.DictReader(file)} == {f"encoder-{name}-linear"}
+    again = run([*command, *options])
+    assert "hidden states up to date" in again and "statistics up to date" in again and "epoch 1/2" not in again
+
+
+def test_other_normalisations_are_beside_each_other(command: list[str], tmp_path: Path) -> None:
+    names = {}
+    for cmn in ("none", "sliding", "utterance", "speaker"):
+        run([*command, "--cmn", cmn, "--plan", str(tmp_path / "plan.jsonl")])
+        planned = [json.loads(line) for line in (tmp_path / "plan.jsonl").read_text().splitlines()]
+        names[cmn] = planned[0]["out"].split("/")[1].split("_")[0]
+    assert names.pop("none") == "encoder-tiny-layer2-linear"
+    assert names == {cmn: f"encoder-tiny-layer2-{cmn}-linear" for cmn in names}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--cmn-vars", "true"], "--cmn-vars true is for --cmn speaker, not for none"),
+        (["--encoder", "nowhere/at/all"], "--encoder nowhere/at/all: no such folder"),
+        (["--encoder-layer", "3"], "has layers 1 to 2"),
+        (["--network", "resnet"], "--network of encoder is one of linear tdnn"),
+    ],
+)
+def test_wrong_options_are_named_before_anything_is_made(command: list[str], options: list[str], message: str) -> None:
+    assert message in run([*command, *options], ok=False)
