@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +17,13 @@ import soundfile
 
 from ser.base.errors import SerError, run_main
 from ser.base.files import Marker, atomic_path, file_identity, fingerprint, write_text
-from ser.base.kaldi_tables import write_table
 from ser.base.progress import progress
 from ser.data.audio import AudioError, UtteranceReader
-from ser.data.datadir import SPEAKER_TABLES, TABLES, DataDir, spk2utt, validate
+from ser.data.copies import OF_CLEAN_AUDIO, copied_tables, is_whole, write_copy
+from ser.data.datadir import TABLES, DataDir, validate
 from ser.data.durations import durations
 from ser.features.frontend import MfccOptions, read_conf
 from ser.features.noise import NoiseReader, draw_condition, draw_noise, mix, parse_snr, read_noise_list, read_utt2noise
-
-# Tables made from the audio are not copied, except for the VAD, which is right for the speech in the mix.
-OF_CLEAN_AUDIO = ("feats.scp", "utt2num_frames", "cmvn.scp", "utt2cmvn", "utt2num_cmvn", "utt2noise")
 
 
 def parse_snrs(text: str) -> list[float]:
@@ -66,55 +63,6 @@ def conditions(lists: Iterable[str], snrs: Sequence[float]) -> dict[str, tuple[s
             raise SerError(f"noise lists {kinds[kind]} and {name} would give copies the same ids; rename one of them")
         kinds[kind] = name
     return {f"-{kind}-snr{snr:g}": (name, snr) for kind, name in kinds.items() for snr in snrs}
-
-
-def copied_tables(data: DataDir, suffixes: Collection[str], own_vad: bool) -> dict[str, dict[str, str]]:
-    """Return the copies' tables without utt2noise: one row for each suffix, which utterance and recording ids get.
-
-    Speaker ids stay. Copies of copies (of other speeds, say) keep the original in utt2uniq.
-    """
-    left_out = (*OF_CLEAN_AUDIO, "spk2utt", *(("vad.scp",) if own_vad else ()))
-    tables = {name: data.table(name) for name in TABLES if name not in left_out and data.has(name)}
-    tables.setdefault("utt2uniq", {utterance: utterance for utterance in data.utterances})
-    copy: dict[str, dict[str, str]] = {}
-    for name, table in tables.items():
-        if name in SPEAKER_TABLES:
-            copy[name] = table
-        elif name == "segments":
-            rows = {utterance: value.split(None, 1) for utterance, value in table.items()}
-            copy[name] = {u + s: f"{recording}{s} {times}" for u, (recording, times) in rows.items() for s in suffixes}
-        else:
-            copy[name] = {key + suffix: value for key, value in table.items() for suffix in suffixes}
-    return copy | {"spk2utt": spk2utt(copy["utt2spk"])}
-
-
-def is_whole(out_dir: Path, names: Iterable[str]) -> bool:
-    """Return whether the tables are there and agree.
-
-    They may differ from what was written: steps/make_mfcc.sh may since have dropped an utterance or written utt2dur,
-    and a rerun must not undo that.
-    """
-    if not all((out_dir / name).is_file() for name in names):
-        return False
-    try:
-        validate(out_dir, need=())
-    except SerError:
-        return False
-    return True
-
-
-def write_copy(out_dir: Path, copy: Mapping[str, Mapping[str, object]]) -> None:
-    """Write these tables to `out_dir` and remove all others.
-
-    utt2noise is written first and utt2spk last, so that what a killed run leaves is never taken for clean data, nor for
-    a data directory.
-    """
-    (out_dir / "utt2spk").unlink(missing_ok=True)
-    for name in TABLES:
-        if name not in copy:
-            (out_dir / name).unlink(missing_ok=True)
-    for name in sorted(copy, key=lambda name: (name != "utt2noise", name == "utt2spk")):
-        write_table(out_dir / name, copy[name])
 
 
 def write_wavs(out_dir: Path, folder: Path, rate: int) -> None:

@@ -23,11 +23,12 @@ from ser.base.problems import Location, Problems
 from ser.base.words import some
 
 UTTERANCE_TABLES = (
-    "utt2spk", "utt2emo", "utt2dur", "utt2num_frames", "utt2noise", "feats.scp", "vad.scp", "segments",
+    "utt2spk", "utt2emo", "utt2dur", "utt2num_frames", "utt2noise", "utt2perturb", "feats.scp", "vad.scp", "segments",
     "text", "utt2lang", "utt2uniq", "utt2warp", "utt2cmvn", "utt2num_cmvn",
 )
 SPEAKER_TABLES = ("spk2utt", "spk2gender", "spk2warp", "cmvn.scp")
 RECORDING_TABLES = ("wav.scp", "reco2dur", "reco2file_and_channel")  # keyed by utterance where there is no `segments`
+HOW_MADE = ("utt2noise", "utt2perturb")  # what is done to audio while it is read
 TABLES = UTTERANCE_TABLES + SPEAKER_TABLES + RECORDING_TABLES
 
 MAKERS = {  # what makes a table that is missing
@@ -40,6 +41,7 @@ MAKERS = {  # what makes a table that is missing
     "cmvn.scp": "run steps/compute_cmvn_stats.sh (stage 1)",
     "utt2cmvn": "run steps/compute_cmvn_stats.sh (stage 1)",
     "utt2noise": "run steps/augment_data_dir.sh (stage 2)",
+    "utt2perturb": "run steps/perturb_data_dir.sh",
 }
 
 _ODD_SPACE = re.compile(r"[^\S \t]")  # \r, no-break space…: Kaldi takes them for a part of a word
@@ -220,6 +222,14 @@ def _is_noise(value: str) -> bool:
         return False
 
 
+def _is_perturbation(value: str) -> bool:
+    kind, _, amount = value.partition(" ")
+    try:
+        return kind in ("speed", "pitch", "vtlp") and abs(float(amount)) < float("inf")
+    except ValueError:
+        return False
+
+
 def _is_word(value: str) -> bool:
     return len(value.split(None, 1)) == 1
 
@@ -233,6 +243,7 @@ FORMATS: dict[str, tuple[Callable[[str], bool], str]] = {
     "utt2num_cmvn": (str.isdecimal, "an utterance and the recordings that its statistics are of"),
     "segments": (_is_segment, "<utterance> <recording> <start> <end> with 0 <= start < end in s, or end -1"),
     "utt2noise": (_is_noise, "<utterance> <SNR in dB> <first sample> <noise file>"),
+    "utt2perturb": (_is_perturbation, "an utterance, speed, pitch or vtlp, and a number"),
     "utt2uniq": (_is_word, "an utterance and the one it is a copy of"),
     "wav.scp": (lambda value: not value.startswith("~"), "a path without ~, which only a shell expands"),
     "spk2gender": (lambda value: value in ("m", "f"), "a speaker and m or f"),

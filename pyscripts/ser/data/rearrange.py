@@ -15,6 +15,7 @@ from ser.base.files import atomic_path, write_text
 from ser.base.words import some
 from ser.data.datadir import (
     FORMATS,
+    HOW_MADE,
     MAKERS,
     RECORDING_TABLES,
     SPEAKER_TABLES,
@@ -180,9 +181,9 @@ def filter_speakers(
 def combine(dst: str | os.PathLike[str], sources: Sequence[str | os.PathLike[str]]) -> dict[str, list[str]]:
     """Join data directories into one.
 
-    A table is kept if every source has it. If only some sources have `utt2noise` (a training set and its noisy
-    copies), the tables that lead to audio are left out as well: the features remain, and a `wav.scp` without
-    `utt2noise` would say that the noisy utterances are clean.
+    A table is kept if every source has it. If only some sources have `utt2noise` or `utt2perturb` (a training set
+    and its copies), the tables that lead to audio are left out as well: the features remain, and a `wav.scp` without
+    these would say that the copies are originals.
 
     Returns:
         The sources that lack a table, by the name of each table that was left out (none for tables left out with it).
@@ -202,10 +203,10 @@ def combine(dst: str | os.PathLike[str], sources: Sequence[str | os.PathLike[str
     left_out = {name: without for name, without in lacking.items() if without}
     if "segments" in left_out:
         raise SerError(f"{some(left_out['segments'])} without segments cannot be joined with directories that have it")
-    if "utt2noise" in left_out:
+    for table in left_out.keys() & HOW_MADE:
         if "feats.scp" not in lacking or "feats.scp" in left_out:
             raise SerError(
-                f"{some(left_out['utt2noise'])} without utt2noise cannot be joined with noisy copies before all "
+                f"{some(left_out[table])} without {table} cannot be joined with copies that have it before all "
                 "have features; run steps/make_mfcc.sh on each"
             )
         left_out |= {name: [] for name in ("segments", *RECORDING_TABLES) if name in lacking and name not in left_out}

@@ -1,4 +1,4 @@
-"""What the feature steps that read audio have in common: every utterance's waveform, with its noise mixed in."""
+"""What the feature steps that read audio have in common: waveforms, perturbed and with noise mixed in."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ser.base.progress import progress
 from ser.data.audio import AudioError, UtteranceReader, is_pipe, read_utterances
 from ser.features.feature_step import FeatureStep, Summary
 from ser.features.noise import NoiseReader, NoiseSpec, mix, read_utt2noise
+from ser.features.perturb import Perturbation, read_utt2perturb
 
 _NAMED_MISSING = 5
 
@@ -30,6 +31,7 @@ class AudioStep(FeatureStep):
 
     def inputs(self, data: Path) -> dict[str, object]:
         utterances, noises = read_utterances(data), _noises(data)
+        perturbations = _perturbations(data)
         files = {rxfile for rxfile, *_ in utterances.values() if not is_pipe(rxfile)}
         files |= {noise.path for noise in noises.values()}
         missing = sorted(path for path in files if not os.path.exists(path))
@@ -42,23 +44,33 @@ class AudioStep(FeatureStep):
             )
         identities = {path: file_identity(path) for path in files}
         return {
-            utterance: (source, identities.get(source[0]), noise, identities.get(noise.path) if noise else None)
+            utterance: (source, identities.get(source[0]), noise, identities.get(noise.path) if noise else None,
+                        *([str(perturbations.get(utterance))] if perturbations else []))
             for utterance, source in utterances.items()
             for noise in [noises.get(utterance)]
         }
 
     def waveforms(self, data: Path, summary: Summary) -> Iterator[tuple[str, np.ndarray]]:
         """Yield every utterance that is fit with its samples, float32 at int16 scale, noise and all; drop the others.
+
+        A perturbation comes before noise.
         """
-        noises, noise_reader = _noises(data), NoiseReader(self.rate)
+        noises, noise_reader, perturbations = _noises(data), NoiseReader(self.rate), _perturbations(data)
         reader = UtteranceReader(data, self.rate, self.channel)
         for utterance, waveform in progress(reader, len(reader), self.what):
-            reason = waveform if isinstance(waveform, AudioError) else self.unfit(waveform.samples)
-            if reason:
+            if isinstance(waveform, AudioError):
+                summary.drop(utterance, waveform)
+                continue
+            samples, seconds = waveform.samples, waveform.seconds
+            if perturbations:
+                if utterance not in perturbations:
+                    raise SerError(f"{data}/utt2perturb: no line for {utterance}; run steps/perturb_data_dir.sh again")
+                samples = perturbations[utterance].apply(samples, self.rate)
+                seconds = perturbations[utterance].seconds(seconds)
+            if reason := self.unfit(samples):
                 summary.drop(utterance, reason)
                 continue
-            summary.seconds[utterance] = waveform.seconds
-            samples = waveform.samples
+            summary.seconds[utterance] = seconds
             if noises:
                 if utterance not in noises:
                     raise SerError(f"{data}/utt2noise: no line for {utterance}; run steps/augment_data_dir.sh again")
@@ -67,6 +79,10 @@ class AudioStep(FeatureStep):
             yield utterance, samples
         summary.counts[f"recordings resampled to {self.rate} Hz"] = reader.resampled
         summary.counts["recordings mixed down to mono"] = reader.mixed_down
+
+
+def _perturbations(data: Path) -> dict[str, Perturbation]:
+    return read_utt2perturb(data / "utt2perturb") if (data / "utt2perturb").exists() else {}
 
 
 def _noises(data: Path) -> dict[str, NoiseSpec]:
