@@ -1,7 +1,21 @@
 #!/usr/bin/env python3
-"""Write noisy copies of a data directory: its tables, `utt2noise` (each copy's noise) and `utt2uniq` (its original).
+"""Noisy copies of a data directory: noise or music under every utterance.
 
-No audio is mixed here, except for --write-wav: pyscripts/make_mfcc.py mixes in memory what `utt2noise` says.
+Examples:
+    steps/augment_data_dir.sh --each true --snr "10 5 0" data/train \
+      "data/noise/noise_train.scp data/noise/music_train.scp" data/train_noisy
+    steps/augment_data_dir.sh --snr 10 data/test data/noise/noise_test.scp data/test_snr10
+
+<out-data> gets the tables of <data>, utt2noise, lines `<utterance> <SNR in dB> <first sample> <noise file>`, from
+which steps/make_mfcc.sh mixes in memory, and Kaldi's utt2uniq, lines `<utterance> <utterance that it is a copy of>`.
+<noise-list> has lines `<noise id> <audio file>`, as local/prepare_musan.sh writes them; several are given in the one
+argument, separated by blanks. Every utterance gets one of the lists and one of the SNRs, all equally likely, or with
+--each true a copy for each list and SNR, all in <out-data>: <utt>-noise-snr10 of noise_train.scp at 10 dB.
+
+The noise depends on the utterance's id, the SNR, the list (its name and its ids) and the seed, and on no other
+utterance; the list and SNR that are drawn depend on the utterance's id, all lists and SNRs, and the seed. The SNR is
+that of the powers over the whole utterance; the mix has the power of the clean speech; a noise shorter than the
+utterance is looped. Digital silence is left without noise.
 """
 
 from __future__ import annotations
@@ -111,20 +125,26 @@ def write_wavs(out_dir: Path, folder: Path, rate: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--snr", default="10", metavar="DB", help="one or, blank-separated, several")
+    parser.add_argument("--snr", default="10", metavar="DBs",
+                        help="signal-to-noise ratio in dB, or several: '10 5 0' (default: 10)")
     parser.add_argument("--each", choices=("true", "false"), default="false",
-                        help="one copy of every utterance for each list and SNR, instead of one copy")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--suffix", default="", help="append -SUFFIX to utterance ids; without it they stay")
+                        help="a copy of every utterance for each list and SNR, instead of one copy (default: false)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed draws other noise (default: 0)")
+    parser.add_argument("--suffix", default="", metavar="S",
+                        help="utterance ids get -S appended, speakers stay; needed when the copy is to be combined "
+                        "with <data>. Without it ids stay, except with --each true")
     parser.add_argument("--own-vad", choices=("true", "false"), default="false",
-                        help="leave out the clean recordings' vad.scp")
-    parser.add_argument("--write-wav", type=Path, metavar="DIR", help="also write the mixes there, as 16-bit WAV")
-    parser.add_argument("--mfcc-config", type=Path, metavar="FILE", help="whose sampling rate --write-wav mixes at",
+                        help="leave out vad.scp, so that steps/compute_vad.sh makes one from the noisy features "
+                        "(default: false, the clean recordings' VAD is kept, where <data> has it)")
+    parser.add_argument("--write-wav", type=Path, metavar="DIR",
+                        help="also write the mixes there as 16-bit WAV, to listen to; those there already are kept")
+    parser.add_argument("--mfcc-config", type=Path, metavar="FILE",
+                        help="whose --sample-frequency --write-wav mixes at (default: conf/mfcc_8k.conf)",
                         default=Path(__file__).resolve().parent.parent / "conf" / "mfcc_8k.conf")
-    parser.add_argument("data_dir", type=Path, metavar="data")
-    parser.add_argument("noise_lists", metavar="noise-list",
+    parser.add_argument("data_dir", type=Path, metavar="<data>")
+    parser.add_argument("noise_lists", metavar="<noise-list>",
                         help="lines '<noise id> <audio file>'; one list or, blank-separated, several")
-    parser.add_argument("out_dir", type=Path, metavar="out-data")
+    parser.add_argument("out_dir", type=Path, metavar="<out-data>")
     arguments = parser.parse_args()
     snrs = parse_snrs(arguments.snr)
     if not re.fullmatch(r"[\w.-]*", arguments.suffix, re.ASCII):

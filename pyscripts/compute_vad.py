@@ -1,8 +1,12 @@
 #!/usr/bin/env python3
-"""Energy VAD of a data directory, Kaldi's decisions, one job at a time; steps/compute_vad.sh runs the whole.
+"""Energy voice activity detection on a data directory's features, Kaldi's decisions.
 
-Reads feats.scp, whose column 0 is log energy, and writes vad.scp. Utterances without a voiced frame are named and
-counted; steps/prepare_feats.sh drops them.
+Example: steps/compute_vad.sh --nj 4 --cmd "$train_cmd" data/train
+
+Reads feats.scp, whose column 0 must be log energy, and writes vad.scp in <data>; arks go to <ark-dir> (<data>/data),
+logs to <log> (<data>/log). Utterances without a single voiced frame are named in the log and listed in
+<log>/compute_vad_<name>.dropped; steps/prepare_feats.sh drops them. Above a share of --max-drop that is an error.
+What is up to date is not made again.
 """
 
 from __future__ import annotations
@@ -16,8 +20,10 @@ from ser.base.errors import SerError, run_main
 from ser.base.kaldi_tables import read_table
 from ser.base.progress import progress
 from ser.data.arks import ArkWriter, read_arks
-from ser.features.feature_step import FeatureStep, Summary, add_arguments, run_verb, scp_inputs
+from ser.features.feature_step import FeatureStep, Summary, add_arguments, run_step, scp_inputs
 from ser.features.frontend import VadOptions, read_conf, vad
+
+_CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
 class ComputeVad(FeatureStep):
@@ -50,9 +56,10 @@ class ComputeVad(FeatureStep):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
-    parser.add_argument("--vad-config", type=Path, required=True, help="Kaldi option file of compute-vad")
+    parser.add_argument("--vad-config", type=Path, default=_CONF / "vad.conf", metavar="FILE",
+                        help="options of Kaldi's compute-vad (default: conf/vad.conf)")
     args = parser.parse_args()
-    run_verb(ComputeVad(args.vad_config), args)
+    run_step(ComputeVad(args.vad_config), args)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,16 @@
 #!/usr/bin/env python3
-"""X-vectors of a data directory, one job at a time; steps/extract_xvectors.sh runs the whole.
+"""X-vectors of every utterance: the 400 outputs of the layer before the last of a trained network.
 
-Reads feats.scp of a data directory ready for training, whole utterances, and runs a trained network over them. Writes
-xvector.scp, per speaker the mean (spk_xvector.scp) and how many it is of (num_utts.ark), and xvectors.json, which says
-what network they come from.
+Example: steps/extract_xvectors.sh --nj 4 --cmd "$train_cmd" exp/voxceleb/seed0 data/test_voiced exp/voxceleb/xvectors
+         steps/extract_xvectors.sh --nj 1 --cmd "run.py --gpu 1" --device cuda …
+
+<model> is the folder of a finished training, whose best epoch is used, or a checkpoint; <data> holds features ready
+for training (steps/prepare_feats.sh), made by the same front end as the training's: others are refused.
+Writes Kaldi vectors in <out-data>: xvector.scp, for each speaker their mean, spk_xvector.scp, and number,
+num_utts.ark, and xvectors.json, which says what network they come from; arks go to <ark-dir> (<out-data>/data), logs
+to <log> (<out-data>/log). An utterance without features is an error; those without a frame are named in the log and
+listed in <log>/extract_xvectors_<name>.dropped, and above a share of --max-drop that is an error too. What is up to
+date is not made again, nor what finished jobs left of a run that was killed.
 """
 
 from __future__ import annotations
@@ -21,27 +28,38 @@ from ser.base.files import fingerprint, write_text
 from ser.base.kaldi_tables import read_table, write_table
 from ser.base.progress import progress
 from ser.data.arks import ArkWriter, read_arks
-from ser.features.feature_step import FeatureStep, Summary, add_arguments, run_verb, scp_inputs
+from ser.features.feature_step import FeatureStep, Summary, add_arguments, run_step, scp_inputs
 
 # What needs torch is imported where it is used: that all is up to date is said without it.
 
 
 class ExtractXvectors(FeatureStep):
-    """The step for one checkpoint.
+    """The step for one network.
 
     Args:
-        checkpoint: the network.
+        model: folder of a finished training, or a checkpoint.
         device: cpu or cuda.
         num_threads: CPU threads of a job; 0: as many as torch takes of itself.
-        job_indices: the scp files that the jobs write, for the means over speakers.
     """
 
     name, stem, scp, what = "extract_xvectors", "xvector", "xvector.scp", "x-vectors"
+    own_target = True
     also = ("spk_xvector.scp", "spk_xvector.ark", "num_utts.ark", "xvectors.json")
 
-    def __init__(self, checkpoint: Path, device: str, num_threads: int, job_indices: list[Path]) -> None:
-        self.checkpoint, self.device, self.num_threads, self.job_indices = checkpoint, device, num_threads, job_indices
-        self.options = (fingerprint(checkpoint), device)
+    def __init__(self, model: Path, device: str, num_threads: int) -> None:
+        self.model, self.device, self.num_threads = model, device, num_threads
+        self.checkpoint = model / "best.pt" if model.is_dir() else model
+        self.options = (fingerprint(self.checkpoint), device)
+
+    def before_jobs(self, data: Path, target: Path) -> None:
+        from ser.training.runs import FINISHED
+
+        for name in self.also:
+            (target / name).unlink(missing_ok=True)
+        if self.model.is_dir() and not (self.model / FINISHED).exists():
+            raise SerError(f"{self.model}: its training has not finished; finish it, or name {self.checkpoint}, its "
+                           "best epoch so far")
+        self.check_front_end(data)
 
     def check_front_end(self, data: Path) -> None:
         """That the network was trained on features made as these were: of others it would make nothing of use."""
@@ -80,7 +98,7 @@ class ExtractXvectors(FeatureStep):
         speakers = read_table(data / "utt2spk")
         sums: dict[str, np.ndarray] = {}
         counts: dict[str, int] = {}
-        vectors = chain.from_iterable(read_arks(index) for index in self.job_indices if index.stat().st_size)
+        vectors = chain.from_iterable(read_arks(index) for index in self.indices)
         for utterance, vector in progress(vectors, len(summary.frames), "means over speakers"):
             speaker = speakers[utterance]
             sums[speaker] = sums.get(speaker, 0) + vector.astype(np.float64)
@@ -117,35 +135,16 @@ def _features(data: Path, summary: Summary) -> Iterator[tuple[str, np.ndarray]]:
         yield utterance, np.asarray(matrix, np.float32)
 
 
-def prepare(step: ExtractXvectors, model: Path, args: argparse.Namespace) -> None:
-    """Before jobs are started: withdraw what hangs together with the old x-vectors, and refuse what cannot work."""
-    from ser.training.runs import FINISHED
-
-    for name in step.also:
-        (args.target / name).unlink(missing_ok=True)
-    if model.is_dir() and not (model / FINISHED).exists():
-        raise SerError(f"{model}: its training has not finished; finish it, or name {step.checkpoint}, its best epoch "
-                       "so far")
-    step.check_front_end(args.data)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
-    parser.add_argument("--model", type=Path, required=True, help="folder of a finished training, or a checkpoint")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(default: %(default)s)")
+    parser.add_argument("model", type=Path, metavar="<model>", help="folder of a finished training, or a checkpoint")
+    add_arguments(parser, target=True)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu",
+                        help="with cuda, RUNNER should give each job a GPU (default: cpu)")
     parser.add_argument("--num-threads", type=int, default=0, metavar="N",
-                        help="CPU threads (default: OMP_NUM_THREADS, else all cores)")
+                        help="CPU threads of a job; tell RUNNER of more than one (default: OMP_NUM_THREADS)")
     args = parser.parse_args()
-    if args.target is None or args.target.resolve() == args.data.resolve():
-        raise SerError(f"{args.data}: x-vectors need a folder of their own")
-    stem = f"{ExtractXvectors.stem}_{args.target.resolve().name}"
-    indices = [args.ark_dir / f"{stem}.{job}.scp" for job in range(1, args.nj + 1)]
-    checkpoint = args.model / "best.pt" if args.model.is_dir() else args.model
-    step = ExtractXvectors(checkpoint, args.device, args.num_threads, indices)
-    run_verb(step, args)
-    if args.verb == "check" and not (args.target / step.scp).exists():
-        prepare(step, args.model, args)
+    run_step(ExtractXvectors(args.model, args.device, args.num_threads), args)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,18 @@
 #!/usr/bin/env python3
-"""Hidden states of a pretrained encoder as features, one job at a time; steps/make_encoder_feats.sh runs the whole.
+"""Hidden states of a pretrained speech encoder as the features of a data directory.
 
-Reads wav.scp, segments and utt2noise as make_mfcc.py does. Writes feats.scp, utt2num_frames, utt2dur, frame_shift and
-conf/encoder.conf.
+Example: steps/make_encoder_feats.sh --nj 4 --cmd "$train_cmd" --encoder models/hubert-base --layer 6 data/train_hubert
+
+The folder is one that transformers' AutoModel reads as HuBERT, WavLM, wav2vec 2.0, data2vec-audio or Whisper (its
+encoder, on the utterance as it is, not padded to 30 s), with the preprocessor_config.json that says how its input is
+normalised. Reads wav.scp, segments and utt2noise as steps/make_mfcc.sh does, at 16 kHz. Writes feats.scp (Kaldi's
+two-byte compressed matrices), utt2num_frames, utt2dur, frame_shift and conf/encoder.conf in <data>; arks go to
+<ark-dir> (<data>/data), logs to <log> (<data>/log). What an utterance gets depends on no other.
+
+A recording that make_mfcc.sh would drop, one too short for a frame (25 ms) and one that is longer than the encoder
+takes (Whisper: 30 s; others: 60 s) are dropped: named in the log, listed in <log>/make_encoder_feats_<name>.dropped
+and taken out of <data>'s tables (which are kept in <data>/.backup); above a share of --max-drop that is an error, and
+<data> stays as it is. What is up to date is not made again. A GPU is used where the job sees one.
 """
 
 from __future__ import annotations
@@ -12,12 +22,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ser.base.errors import SerError, run_main
+from ser.base.errors import run_main
 from ser.base.files import file_identity, write_text
 from ser.base.kaldi_tables import write_table
 from ser.data.arks import TWO_BYTES, ArkWriter
 from ser.features.audio_step import AudioStep
-from ser.features.feature_step import Summary, add_arguments, run_verb
+from ser.features.feature_step import Summary, add_arguments, run_step
 from ser.features.hidden_states import FRAME_SHIFT, HiddenStates, describe
 from ser.nets.encoder_folder import RATE, read_encoder_folder
 
@@ -54,13 +64,13 @@ class MakeEncoderFeats(AudioStep):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
-    parser.add_argument("--encoder", type=Path, required=True, help="folder that transformers' AutoModel reads")
-    parser.add_argument("--layer", type=int, help="whose hidden states are taken, from 1 (default: the last)")
+    parser.add_argument("--encoder", type=Path, required=True, metavar="DIR",
+                        help="folder that transformers' AutoModel reads")
+    parser.add_argument("--layer", type=int, metavar="N",
+                        help="whose hidden states are taken, from 1 (default: the last)")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="(default: %(default)s)")
     args = parser.parse_args()
-    if args.target and args.target.resolve() != args.data.resolve():
-        raise SerError(f"{args.target}: hidden states go into the data directory that was read")
-    run_verb(MakeEncoderFeats(args.encoder, args.layer, args.precision), args)
+    run_step(MakeEncoderFeats(args.encoder.resolve(), args.layer, args.precision), args)
 
 
 if __name__ == "__main__":

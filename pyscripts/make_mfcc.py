@@ -1,8 +1,17 @@
 #!/usr/bin/env python3
-"""MFCC of a data directory, Kaldi's numbers, one job at a time; steps/make_mfcc.sh runs the whole.
+"""MFCC features of a data directory, Kaldi's numbers.
 
-Reads wav.scp (files of any rate that libsndfile reads, Kaldi pipes), segments and utt2noise, whose noise it mixes in
-before it computes features. Writes feats.scp, utt2num_frames, utt2dur, frame_shift and conf/mfcc.conf.
+Example: steps/make_mfcc.sh --nj 4 --cmd "$train_cmd" data/train
+
+Reads wav.scp (any rate and format that libsndfile reads, or Kaldi pipes ending in |), segments, and utt2noise, whose
+noise is mixed in on the way. Recordings of another rate are resampled, several channels averaged, both counted; a
+recording is decoded once for consecutive segments or noisy copies of it. Writes feats.scp, utt2num_frames, utt2dur,
+frame_shift and conf/mfcc.conf in <data>; arks go to <ark-dir> (<data>/data), logs to <log> (<data>/log).
+
+A missing file is an error. A recording that is empty, truncated, no audio, shorter than a frame, or has NaN samples
+is dropped: named in the log, listed in <log>/make_mfcc_<name>.dropped and taken out of <data>'s tables (which are
+kept in <data>/.backup); above a share of --max-drop that is an error too, and <data> stays as it is.
+What is up to date is not made again.
 """
 
 from __future__ import annotations
@@ -17,9 +26,10 @@ from ser.base.files import write_text
 from ser.base.kaldi_tables import write_table
 from ser.data.arks import ArkWriter
 from ser.features.audio_step import AudioStep
-from ser.features.feature_step import Summary, add_arguments, add_compress, run_verb
+from ser.features.feature_step import Summary, add_arguments, run_step
 from ser.features.frontend import MfccOptions, mfcc, read_conf
 
+_CONF = Path(__file__).resolve().parent.parent / "conf"
 _BATCH_SECONDS = 120.0  # audio in one call of `mfcc`: bounds memory, and is enough to make its fixed costs small
 
 
@@ -65,11 +75,15 @@ class MakeMfcc(AudioStep):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
-    parser.add_argument("--mfcc-config", type=Path, required=True, help="Kaldi option file of compute-mfcc-feats")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the dither, where the config asks for it")
-    add_compress(parser)
+    parser.add_argument("--mfcc-config", type=Path, default=_CONF / "mfcc_8k.conf", metavar="FILE",
+                        help="options of Kaldi's compute-mfcc-feats (default: conf/mfcc_8k.conf)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N",
+                        help="of the dither, where the configuration asks for it (default: 0)")
+    parser.add_argument("--compress", choices=("true", "false"), default="false",
+                        help="write Kaldi's compressed matrices, a quarter of the size: 256 levels for each "
+                        "coefficient between its extremes in the utterance (default: false)")
     args = parser.parse_args()
-    run_verb(MakeMfcc(args.mfcc_config, args.seed, args.compress == "true"), args)
+    run_step(MakeMfcc(args.mfcc_config, args.seed, args.compress == "true"), args)
 
 
 if __name__ == "__main__":

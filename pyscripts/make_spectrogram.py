@@ -1,9 +1,16 @@
 #!/usr/bin/env python3
-"""Spectrogram images of a data directory of short blocks, one job at a time; steps/make_spectrogram.sh runs the whole.
+"""Spectrogram images of a data directory of short blocks (utils/subsegment_data_dir.sh), as bytes of a colour map.
 
-Reads wav.scp, segments and utt2noise, whose noise it mixes in before it divides by the largest magnitude. Writes
-another data directory with the tables of this one, feats.scp (one-byte matrices of palette indices) and
-conf/spectrogram.conf.
+Example: steps/make_spectrogram.sh --nj 4 --cmd "$train_cmd" data/train_1s data/train_1s_spec
+
+Reads wav.scp, segments, and utt2noise, whose noise is mixed in at its SNR over the block; then a block is divided by
+its largest magnitude. Writes the tables of <data>, feats.scp, utt2num_frames and conf/spectrogram.conf in <out-data>;
+arks go to <ark-dir> (<out-data>/data), logs to <log> (<out-data>/log). The matrices are Kaldi's of one byte a value
+(CM3): palette indices, a column of the image in each row, from its top down.
+
+A block that is too short ends in silence, and digital silence is one colour; both are counted. One that is longer than
+an image, or no audio, is dropped: named in the log, listed in <log>/make_spectrogram_<name>.dropped; above a share of
+--max-drop that is an error. What is up to date is not made again.
 """
 
 from __future__ import annotations
@@ -13,19 +20,22 @@ from pathlib import Path
 
 import numpy as np
 
-from ser.base.errors import SerError, run_main
+from ser.base.errors import run_main
 from ser.base.files import write_text
 from ser.base.kaldi_tables import write_table
 from ser.data import rearrange
 from ser.data.arks import ArkWriter
 from ser.features.audio_step import AudioStep
-from ser.features.feature_step import Summary, add_arguments, run_verb
+from ser.features.feature_step import Summary, add_arguments, run_step
 from ser.features.frontend import read_conf
 from ser.features.spectrogram import Spectrogram, SpectrogramOptions
+
+_CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
 class MakeSpectrogram(AudioStep):
     name, stem, scp, what = "make_spectrogram", "images", "feats.scp", "spectrogram images"
+    own_target = True
 
     def __init__(self, config: Path) -> None:
         self.config = config
@@ -61,12 +71,17 @@ class MakeSpectrogram(AudioStep):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
-    parser.add_argument("--spectrogram-config", type=Path, required=True, help="option file, conf/spectrogram.conf")
+    add_arguments(parser, target=True)
+    parser.add_argument("--spectrogram-config", type=Path, default=_CONF / "spectrogram.conf", metavar="FILE",
+                        help="what the images show (default: conf/spectrogram.conf)")
+    parser.add_argument("--write-png", type=Path, metavar="DIR",
+                        help="also write <out-data>'s images as PNG, to look at; those there already are kept")
     args = parser.parse_args()
-    if args.target is None or args.target.resolve() == args.data.resolve():
-        raise SerError(f"{args.data}: the images need a directory of their own")
-    run_verb(MakeSpectrogram(args.spectrogram_config), args)
+    run_step(MakeSpectrogram(args.spectrogram_config), args)
+    if args.write_png and args.job is None:
+        from write_png import write_images  # which needs matplotlib, unlike the jobs
+
+        write_images(args.target, args.write_png)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,14 @@
 #!/usr/bin/env python3
-"""Mean normalisation and voiced-frame selection, one job at a time; steps/prepare_feats.sh runs the whole.
+"""Features ready for training: mean normalisation, then only the voiced frames.
 
-Reads feats.scp and, unless told otherwise, vad.scp of a data directory and writes another one, whose feats.scp is ready
-for training and whose utt2spk, spk2utt, utt2emo and utt2uniq have the utterances with voiced frames.
+Example: steps/prepare_feats.sh --nj 4 --cmd "$train_cmd" data/train data/train_feats
+
+Reads feats.scp and vad.scp of <data>, and with --cmn speaker what steps/compute_cmvn_stats.sh makes. Writes feats.scp,
+utt2num_frames, utt2spk, spk2utt, utt2emo, utt2uniq, frame_shift, conf/mfcc.conf or conf/encoder.conf, and conf/cmn.conf
+in <out-data>, for the utterances that have voiced frames, and with --cmn speaker utt2num_cmvn, the number of recordings
+behind each one's statistics; arks go to <ark-dir> (<out-data>/data), logs to <log> (<out-data>/log). The other
+utterances are named in the log and listed in <log>/prepare_feats_<name>.dropped; above a share of --max-drop that is an
+error. What is up to date is not made again.
 """
 
 from __future__ import annotations
@@ -20,7 +26,7 @@ from ser.base.progress import progress
 from ser.data.arks import ONE_BYTE, TWO_BYTES, ArkWriter, read_arks
 from ser.data.datadir import spk2utt
 from ser.features.cmvn import BY_SPEAKER, apply_cmvn
-from ser.features.feature_step import FeatureStep, Summary, add_arguments, run_verb, scp_inputs
+from ser.features.feature_step import FeatureStep, Summary, add_arguments, run_step, scp_inputs
 from ser.features.frontend import CMN
 from ser.features.voiced import read_voiced, tables_read
 
@@ -33,6 +39,7 @@ _COMPRESS = {"false": 0, "true": ONE_BYTE, "two-byte": TWO_BYTES}
 
 class PrepareFeats(FeatureStep):
     name, stem, scp, what = "prepare_feats", "feats", "feats.scp", "normalised voiced features"
+    own_target = True
 
     def __init__(self, cmn: str, divide: bool = False, compress: int = 0, vad: bool = True) -> None:
         self.cmn, self.divide, self.compress, self.vad = cmn, divide, compress, vad
@@ -88,20 +95,25 @@ class PrepareFeats(FeatureStep):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
+    add_arguments(parser, target=True)
     parser.add_argument("--cmn", choices=(*CMN, _BY_SPEAKER), default="sliding",
-                        help="mean normalisation (default: sliding)")
+                        help="what to subtract: the mean of 300 frames around, as Kaldi's x-vector recipe does, of the "
+                        "utterance, or of the voiced frames of all of the speaker's recordings, as Kaldi's apply-cmvn "
+                        "--utt2spk does (default: sliding)")
     parser.add_argument("--cmn-vars", choices=("true", "false"), default="false",
-                        help="divide by the deviations, too (with --cmn speaker)")
+                        help="with --cmn speaker divide by the deviations too, as apply-cmvn --norm-vars=true does "
+                        "(default: false)")
     parser.add_argument("--vad", choices=("true", "false"), default="true",
-                        help="keep the voiced frames, those of vad.scp; false: all frames (default: true)")
-    parser.add_argument("--compress", choices=_COMPRESS, default="false", help="compress matrices, as Kaldi")
+                        help="keep the voiced frames, those of vad.scp; false: all frames, for hidden states "
+                        "(default: true)")
+    parser.add_argument("--compress", choices=_COMPRESS, default="false",
+                        help="write Kaldi's compressed matrices: true, a quarter of the size, 256 levels for each "
+                        "coefficient between its extremes in the utterance; two-byte, half of the size, 65536 levels "
+                        "between the matrix's extremes (default: false)")
     args = parser.parse_args()
-    if args.target is None or args.target.resolve() == args.data.resolve():
-        raise SerError(f"{args.data}: the prepared features need a directory of their own")
     if args.cmn_vars == "true" and args.cmn != _BY_SPEAKER:
         raise SerError(f"--cmn-vars true is for --cmn {_BY_SPEAKER}, whose statistics have deviations; leave it out")
-    run_verb(PrepareFeats(args.cmn, args.cmn_vars == "true", _COMPRESS[args.compress], args.vad == "true"), args)
+    run_step(PrepareFeats(args.cmn, args.cmn_vars == "true", _COMPRESS[args.compress], args.vad == "true"), args)
 
 
 if __name__ == "__main__":

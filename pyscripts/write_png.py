@@ -20,15 +20,16 @@ from ser.data.arks import read_arks
 from ser.nets.colours import palette
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="data directory with the images' feats.scp")
-    parser.add_argument("folder", type=Path, help="where <utterance>.png go")
-    args = parser.parse_args()
-    scp, colours, written = args.data / "feats.scp", palette(), 0
+def write_images(data: Path, folder: Path) -> None:
+    """Write the images of a data directory as `folder`/<utterance>.png.
+
+    Raises:
+        SerError: a matrix is no image of palette indices.
+    """
+    scp, colours, written = data / "feats.scp", palette(), 0
     total, made = len(read_table(scp)), scp.stat().st_mtime
-    for utterance, indices in progress(read_arks(scp), total, f"writing {args.folder}"):
-        path = args.folder / f"{utterance}.png"
+    for utterance, indices in progress(read_arks(scp), total, f"writing {folder}"):
+        path = folder / f"{utterance}.png"
         if path.exists() and path.stat().st_mtime > made:
             continue
         if indices.min() < 0 or indices.max() > 255:
@@ -36,7 +37,15 @@ def main() -> None:
         with atomic_path(path) as temporary:
             image.imsave(temporary, colours[indices.T.astype(np.uint8)], format="png")
         written += 1
-    print(f"{args.folder}: {written} images written, {total - written} were there already")
+    print(f"{folder}: {written} images written, {total - written} were there already")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="data directory with the images' feats.scp")
+    parser.add_argument("folder", type=Path, help="where <utterance>.png go")
+    args = parser.parse_args()
+    write_images(args.data, args.folder)
 
 
 if __name__ == "__main__":

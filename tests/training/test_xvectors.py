@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import signal
+from collections.abc import Collection
 from pathlib import Path
 
 import extract_xvectors
@@ -18,8 +20,9 @@ from tiny_data import make_data
 
 from ser.base.errors import SerError
 from ser.base.kaldi_tables import read_table, write_table
-from ser.data import datadir, rearrange
+from ser.data import datadir
 from ser.data.arks import ArkWriter, read_arks
+from ser.features import feature_step
 from ser.features.directories import front_end
 from ser.features.store import FeatureStore
 from ser.nets.resnet import ResNet34
@@ -74,23 +77,24 @@ def alone(place: Path) -> dict[str, np.ndarray]:
         }
 
 
-def extract(monkeypatch, place: Path, verb: str, *arguments: object, out: str = "xvectors") -> None:
-    """One verb of the step, in this process."""
-    folder = place / out
-    monkeypatch.setattr("sys.argv", [
-        "extract_xvectors.py", verb, *map(str, (place / "test_voiced", folder / "data", "--target", folder)),
-        "--model", str(place / "seed0"), *map(str, arguments),
-    ])
-    extract_xvectors.main()
+def extract(
+    monkeypatch, place: Path, *options: object, out: str = "xvectors", model: str = "seed0",
+    only: Collection[int] | None = None,
+) -> None:
+    """Run the step with its jobs in this process, one after another; those that are not in `only` are lost."""
 
+    def call(*words: object) -> None:
+        places = (place / model, place / "test_voiced", place / out)
+        monkeypatch.setattr("sys.argv", ["extract_xvectors.py", *map(str, (*words, *options, *places))])
+        extract_xvectors.main()
 
-def extract_all(monkeypatch, place: Path, jobs: int, out: str = "xvectors") -> None:
-    """As the shell script does."""
-    extract(monkeypatch, place, "check", out=out)
-    rearrange.split(place / "test_voiced", jobs)
-    for job in range(1, jobs + 1):
-        extract(monkeypatch, place, "job", "--nj", jobs, "--job", job, out=out)
-    extract(monkeypatch, place, "collect", "--nj", jobs, "--max-drop", 0.1, out=out)
+    def run_jobs(_runner: str, number: int, _log: Path) -> None:
+        for job in range(1, number + 1):
+            if only is None or job in only:
+                call("--job", job)
+
+    monkeypatch.setattr(feature_step, "run_jobs", run_jobs)
+    call()
 
 
 def test_vectors_are_those_of_each_utterance_alone(template: Path, monkeypatch) -> None:
@@ -111,8 +115,8 @@ def test_vectors_are_those_of_each_utterance_alone(template: Path, monkeypatch) 
 
 def test_one_job_or_three(place: Path, monkeypatch) -> None:
     expected = alone(place)
-    extract_all(monkeypatch, place, 1, out="one")
-    extract_all(monkeypatch, place, 3, out="three")
+    extract(monkeypatch, place, "--nj", 1, out="one")
+    extract(monkeypatch, place, "--nj", 3, out="three")
     for folder in (place / "one", place / "three"):
         vectors = dict(read_arks(folder / "xvector.scp"))
         assert list(vectors) == sorted(expected)
@@ -139,12 +143,13 @@ def test_the_step_as_a_user_runs_it(place: Path, shell) -> None:
 
 
 def test_what_makes_them_stale(place: Path, monkeypatch, capsys) -> None:
-    extract_all(monkeypatch, place, 2)
+    extract(monkeypatch, place, "--nj", 2)
     before = dict(read_arks(place / "xvectors" / "xvector.scp"))
 
     def current() -> bool:
         capsys.readouterr()
-        extract(monkeypatch, place, "check")
+        with contextlib.suppress(SerError):  # if they are not, the jobs that make them are lost
+            extract(monkeypatch, place, only=())
         return "up to date" in capsys.readouterr().out
 
     assert current()
@@ -159,7 +164,7 @@ def test_what_makes_them_stale(place: Path, monkeypatch, capsys) -> None:
     # Nothing may take what is left for x-vectors of this network.
     left = {path.name for path in (place / "xvectors").iterdir() if path.is_file()}
     assert not left & {"xvector.scp", "spk_xvector.scp", "num_utts.ark", "xvectors.json"}
-    extract_all(monkeypatch, place, 1)
+    extract(monkeypatch, place, "--nj", 1)
     for utterance, vector in read_arks(place / "xvectors" / "xvector.scp"):
         assert np.allclose(vector, before[utterance] + 1, atol=1e-3)
     assert not list((place / "xvectors" / "data").glob("*.2.*"))
@@ -169,11 +174,11 @@ def test_what_makes_them_stale(place: Path, monkeypatch, capsys) -> None:
 
 
 def test_killed_and_resumed(place: Path, monkeypatch, capsys) -> None:
-    extract_all(monkeypatch, place, 2)
+    extract(monkeypatch, place, "--nj", 2)
     expected = {path.name: path.read_bytes() for path in (place / "xvectors" / "data").glob("*.ark")}
     out = place / "again" / "xvectors"
-    extract(monkeypatch, place, "check", out="again/xvectors")
-    extract(monkeypatch, place, "job", "--nj", 2, "--job", 1, out="again/xvectors")
+    with pytest.raises(SerError, match=r"xvector_xvectors\.2\.ark: its job has not finished"):
+        extract(monkeypatch, place, "--nj", 2, out="again/xvectors", only=(1,))
     if (child := os.fork()) == 0:
         written: list[str] = []
 
@@ -185,14 +190,14 @@ def test_killed_and_resumed(place: Path, monkeypatch, capsys) -> None:
 
         write = ArkWriter.write
         monkeypatch.setattr(ArkWriter, "write", write_and_die)
-        extract(monkeypatch, place, "job", "--nj", 2, "--job", 2, out="again/xvectors")
+        extract(monkeypatch, place, "--nj", 2, out="again/xvectors", only=(2,))
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     with pytest.raises(SerError, match=r"xvector_xvectors\.2\.ark: its job has not finished"):
-        extract(monkeypatch, place, "collect", "--nj", 2, out="again/xvectors")
+        extract(monkeypatch, place, "--nj", 2, out="again/xvectors", only=())
     assert not (out / "xvector.scp").exists()
     capsys.readouterr()
-    extract_all(monkeypatch, place, 2, out="again/xvectors")
+    extract(monkeypatch, place, "--nj", 2, out="again/xvectors")
     assert f"{out}/data/xvector_xvectors.1.ark: up to date" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in (out / "data").glob("*.ark")} == expected
     assert not list((out / "data").glob(".*.tmp"))
@@ -203,16 +208,16 @@ def test_killed_and_resumed(place: Path, monkeypatch, capsys) -> None:
 def test_refusals(place: Path, monkeypatch) -> None:
     (place / "test_voiced" / "conf" / "cmn.conf").write_text("--cmn=none\n")
     with pytest.raises(SerError) as error:
-        extract(monkeypatch, place, "check")
+        extract(monkeypatch, place)
     for part in ("--cmn=none", "--sample-frequency=8000", "best.pt was trained on", "--mfcc-config"):
         assert part in str(error.value)
     (place / "test_voiced" / "conf" / "cmn.conf").unlink()
     (place / "seed0" / ".train.done").unlink()
     with pytest.raises(SerError, match=re.escape(f"its training has not finished; finish it, or name {place}/seed0")):
-        extract(monkeypatch, place, "check")
-    extract(monkeypatch, place, "check", "--model", place / "seed0" / "best.pt")
+        extract(monkeypatch, place)
+    extract(monkeypatch, place, model="seed0/best.pt")
     with pytest.raises(SerError, match="no such checkpoint"):
-        extract(monkeypatch, place, "check", "--model", place / "seed1")
+        extract(monkeypatch, place, model="seed1")
 
 
 def rewrite(place: Path, changes: dict[str, np.ndarray]) -> None:
@@ -226,7 +231,7 @@ def rewrite(place: Path, changes: dict[str, np.ndarray]) -> None:
 def test_utterances_without_frames_are_named(place: Path, monkeypatch, capsys) -> None:
     lost = list(read_table(place / "test_voiced" / "utt2spk"))[3:5]
     rewrite(place, dict.fromkeys(lost, np.zeros((0, 23))))
-    extract_all(monkeypatch, place, 2)
+    extract(monkeypatch, place, "--nj", 2, "--max-drop", 0.1)
     printed = capsys.readouterr().out
     for utterance in lost:
         assert f"dropped {utterance}: has no frame" in printed
@@ -234,7 +239,7 @@ def test_utterances_without_frames_are_named(place: Path, monkeypatch, capsys) -
     assert len(read_table(place / "xvectors" / "xvector.scp")) == COUNT - 2
     (place / "xvectors" / ".extract_xvectors.done").unlink()  # what is there already is not judged again
     with pytest.raises(SerError, match=f"2 of {COUNT} utterances dropped(.|\n)*{lost[0]}"):
-        extract(monkeypatch, place, "collect", "--nj", 2)  # at most 1 %
+        extract(monkeypatch, place, "--nj", 2)  # at most 1 %
 
 
 def test_an_utterance_without_features_is_an_error(place: Path, monkeypatch) -> None:
@@ -242,7 +247,7 @@ def test_an_utterance_without_features_is_an_error(place: Path, monkeypatch) -> 
     lines = scp.read_text().splitlines(keepends=True)
     scp.write_text("".join(lines[:-1]))
     with pytest.raises(SerError, match=rf"utt2spk:{COUNT}: utterance {lines[-1].split()[0]} is not in feats\.scp"):
-        extract_all(monkeypatch, place, 2)
+        extract(monkeypatch, place, "--nj", 2)
 
 
 def test_damaged_features_are_named(place: Path, monkeypatch) -> None:
@@ -250,5 +255,5 @@ def test_damaged_features_are_named(place: Path, monkeypatch) -> None:
     for bad in (np.full((5, 23), np.nan), np.ones((5, 13))):
         rewrite(place, {name: bad})
         with pytest.raises(SerError, match=f"{name} has features of shape"):
-            extract_all(monkeypatch, place, 1)
+            extract(monkeypatch, place, "--nj", 1)
         assert not list((place / "xvectors" / "data").glob("*.ark"))

@@ -6,6 +6,13 @@ import argparse
 from pathlib import Path
 
 
+def positive(text: str) -> int:
+    """Convert a whole number from 1."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"takes a whole number from 1, not {text!r}")
+    return int(text)
+
+
 def named_folder(text: str) -> tuple[str, Path]:
     """Split NAME=FOLDER into both."""
     name, equals, folder = text.partition("=")

@@ -1,10 +1,10 @@
 """A feature step over a data directory as Kaldi runs it: independent jobs over its splits, then their assembly.
 
-`steps/make_mfcc.sh`, `compute_vad.sh`, `prepare_feats.sh`, `extract_xvectors.sh` call their program with three verbs:
+A program of steps/ (`steps/make_mfcc.sh` runs pyscripts/make_mfcc.py) does three things:
 
-    check    report that the outputs are up to date, or else remove the step's table and split the data directory; the
-             last line is how many jobs there are to do
-    job      process one split: write its ark, index and summary, then the job's marker
+    check    report that the outputs are up to date, or else remove the step's table and split the data directory
+    jobs     have a job runner run the same program once for each split, with --job: it writes the split's ark, index
+             and summary, then the job's marker
     collect  join all splits: write the directory's index and tables, then the step's marker
 
 A step that was killed anywhere redoes the jobs without a marker when it runs again, and ends with the same bytes. With
@@ -18,6 +18,9 @@ import argparse
 import json
 import os
 import re
+import shlex
+import subprocess
+import sys
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Container, Sequence
@@ -25,6 +28,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from ser.base.arguments import positive
 from ser.base.errors import SerError
 from ser.base.files import Marker, fingerprint, remove_leftovers, write_text
 from ser.base.kaldi_tables import read_table, write_table
@@ -75,6 +79,15 @@ class FeatureStep(ABC):
     mends_data: bool = False  # utterances dropped are taken out of the data directory that was read
     compress: int = 0  # how its matrices are compressed, as of `ArkWriter`
     options: object
+    own_target: bool = False  # the tables must go to another data directory than the one that was read
+    indices: Sequence[Path] = ()  # those of the jobs' arks, while `tables` runs
+
+    def before_jobs(self, data: Path, target: Path) -> None:  # noqa: B027  # most steps have nothing to do
+        """Withdraw what hangs together with the table that is made anew.
+
+        Raises:
+            SerError: the jobs cannot work.
+        """
 
     @abstractmethod
     def inputs(self, data: Path) -> dict[str, object]:
@@ -98,48 +111,74 @@ class FeatureStep(ABC):
         return fingerprint(self.name, self.options, inputs, *(["compressed"] if self.compress else []))
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that the programs of feature steps share."""
-    parser.add_argument("verb", choices=("check", "job", "collect"), help="part of the step to run, see steps/")
-    parser.add_argument("data", type=Path, help="data directory")
-    parser.add_argument("ark_dir", type=Path, help="folder for arks")
-    parser.add_argument("--target", type=Path, help="data directory to write tables to (default: the one read)")
-    parser.add_argument("--also", action="append", default=[], metavar="DATA[=TARGET]",
-                        help="another data directory to do with it, its arks in TARGET/data; may be repeated")
-    parser.add_argument("--nj", type=int, default=1, help="most splits of a data directory (default: 1)")
-    parser.add_argument("--job", type=int, default=1, help="number of this job, from 1 (default: 1)")
-    parser.add_argument("--log-dir", type=Path, help="folder for logs (default: <target>/log)")
-    parser.add_argument(
-        "--max-drop", type=float, default=0.01, help="greatest share of utterances that may be dropped (default: 0.01)"
-    )
+def add_arguments(parser: argparse.ArgumentParser, target: bool = False) -> None:
+    """Add the arguments that the programs of feature steps share.
+
+    Args:
+        target: the tables go to another data directory than the one that is read, <out-data>.
+    """
+    add_job_arguments(parser)
+    parser.add_argument("--nj", type=positive, default=4, metavar="N", help="number of jobs (default: 4)")
+    parser.add_argument("--also", default="", metavar="DIRS", help="more data directories to do in the same jobs, "
+                        f"blank-separated{': <data>=<out-data>' * target} (their arks go to data/ in them)")
+    parser.add_argument("--max-drop", type=float, default=0.01, metavar="SHARE",
+                        help="greatest share of utterances that may be dropped (default: 0.01)")
+    parser.add_argument("data", type=Path, metavar="<data>", help="data directory")
+    if target:
+        parser.add_argument("target", type=Path, metavar="<out-data>", help="where tables go")
+    where = "<out-data>" if target else "<data>"
+    parser.add_argument("log_dir", type=Path, nargs="?", metavar="<log>", help=f"where logs go (default: {where}/log)")
+    parser.add_argument("ark_dir", type=Path, nargs="?", metavar="<ark-dir>",
+                        help=f"where arks go (default: {where}/data)")
 
 
-def add_compress(parser: argparse.ArgumentParser) -> None:
-    """Add the option --compress of the steps that write matrices."""
-    parser.add_argument("--compress", choices=("true", "false"), default="false", help="compress matrices, as Kaldi")
+def add_job_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a program that has a job runner run it, see `run_jobs`."""
+    parser.add_argument("--cmd", default="run.py", metavar="RUNNER",
+                        help="what runs the jobs: run.py, slurm.py … with its options (default: run.py)")
+    parser.add_argument("--job", type=int, help=argparse.SUPPRESS)  # which one this process is
 
 
-def run_verb(step: FeatureStep, args: argparse.Namespace) -> None:
-    """Run one verb of a step, with the arguments of `add_arguments`.
+def run_jobs(runner: str, number: int, log: Path) -> None:
+    """Have a job runner run this program with its own arguments and --job 1, …, --job `number`.
+
+    Args:
+        runner: Kaldi's protocol, see cmd.sh, with its options.
+        log: with JOB in its name, for the job's number.
 
     Raises:
-        SerError: an input is bad, too many utterances are dropped, or a job has not finished.
+        SystemExit: a job failed; the runner has said which.
     """
-    target = args.target or args.data
-    places = [_Place(step, args.data, target, args.log_dir or target / "log", args.ark_dir)]
-    for word in args.also:
+    sys.stdout.flush()
+    program = ["python3", os.path.abspath(sys.argv[0]), "--job", "JOB", *sys.argv[1:]]
+    if subprocess.run([*shlex.split(runner), f"JOB=1:{number}", log, *program], check=False).returncode:
+        sys.exit(1)
+
+
+def run_step(step: FeatureStep, args: argparse.Namespace) -> None:
+    """Run a step, or one of its jobs, with the arguments of `add_arguments`.
+
+    Raises:
+        SerError: an input is bad, or too many utterances are dropped.
+        SystemExit: a job failed.
+    """
+    target = getattr(args, "target", args.data)
+    places = [_Place(step, args.data, target, args.log_dir or target / "log", args.ark_dir or target / "data")]
+    for word in args.also.split():
         data, _, target = map(Path, word.partition("="))
         target = target if "=" in word else data
         places.append(_Place(step, data, target, target / "log", target / "data"))
-    if args.verb == "check":
-        print(max(place.check(args.nj) for place in places))
-        return
+    if args.job is None:
+        number = max(place.check(args.nj) for place in places)
+        if not number:
+            return
+        run_jobs(args.cmd, number, places[0].log_dir / f"{step.name}_{places[0].target.resolve().name}.JOB.log")
     for place in places:
         jobs = [] if place.marker_path.exists() else place.jobs(args.nj)
-        if args.verb == "job" and args.job <= len(jobs):
-            jobs[args.job - 1].run()
-        elif args.verb == "collect" and jobs:
+        if args.job is None and jobs:
             place.collect(jobs, args.max_drop)
+        elif args.job is not None and args.job <= len(jobs):
+            jobs[args.job - 1].run()
 
 
 class _SplitJob:
@@ -202,12 +241,17 @@ class _Place:
 
     def check(self, nj: int) -> int:
         """Report that the outputs are up to date, or withdraw them and split the data; return the number of splits."""
+        if not (self.data / "utt2spk").is_file():
+            raise SerError(f"{self.data}/utt2spk: no such file; is {self.data} a data directory?")
+        if self.step.own_target and self.target.resolve() == self.data.resolve():
+            raise SerError(f"{self.data}: the {self.step.what} need a directory of their own")
         marker = Marker(self.marker_path, self.step.digest(self.data))
         if marker.is_current():
             print(f"{self.step.name}: {self.target}: {self.step.what} up to date")
             return 0
         marker.clear()
         _withdraw(self.step, self.target)
+        self.step.before_jobs(self.data, self.target)
         for folder in (self.target, self.ark_dir):
             remove_leftovers(folder)
         splits = self._splits(nj)
@@ -234,10 +278,10 @@ class _Place:
         for job in jobs:
             summary.add(job.summary())
         _judge_drops(step, data, target, summary, self.log_dir, max_drop)
+        step.indices = [job.scp for job in jobs if job.scp.stat().st_size]
         lines: dict[str, str] = {}
-        for job in jobs:
-            if job.scp.stat().st_size:
-                lines.update(read_table(job.scp))
+        for index in step.indices:
+            lines.update(read_table(index))
         outputs = step.tables(data, target, summary)
         write_table(target / step.scp, lines)
         mend = step.mends_data and bool(summary.dropped)
