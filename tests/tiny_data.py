@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DEFAULTS = yaml.safe_load((ROOT / "conf" / "train.yaml").read_text())
 # What learns them in 24 updates; the options against overfitting have their own tests.
 SMALL = {**DEFAULTS, "epochs": 6, "min_updates": 0, "patience": 0, "batch_size": 16, "crop": 30, "precise_bn": 2,
-         "warmup_epochs": 0, "average": 0, "time_masks": 0, "frequency_masks": 0, "precision": "fp32"}
+         "warmup_epochs": 0, "average": 0, "dropout": 0, "label_smoothing": 0, "time_masks": 0, "frequency_masks": 0,
+         "precision": "fp32"}
 EMOTIONS = ("angry", "happy", "neutral", "sad")
 
 

@@ -35,7 +35,7 @@ class Grid:
         self.corpora = [f"cremad={folder}/cremad --allow-partial true --baseline false",
                         f"iemocap={folder}/iemocap --allow-partial true --baseline false --folds '1'"]
         self.config = folder / "tiny.yaml"
-        self.config.write_text("epochs: 2\nbatch_size: 32\ncrop: 40\nprecise_bn: 1\nprecision: fp32\n")
+        self.config.write_text("epochs: 2\npatience: 0\nbatch_size: 32\ncrop: 40\nprecise_bn: 1\nprecision: fp32\n")
 
     def command(self, *options: str) -> list[str]:
         return [

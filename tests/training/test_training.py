@@ -270,7 +270,6 @@ def test_patience_and_no_epoch_at_all(data, tmp_path: Path, capsys) -> None:
     assert "no better epoch in 2" in printed
     # The time left is until patience ends: that is what is known.
     assert re.search(r"^epoch 3/9: .*, 0 s left at least$", printed, re.MULTILINE)
-    assert [record["epochs"] for record in read_history(tmp_path / "patient")] == [3, 3, 3]
     trainer(data, tmp_path / "none", epochs=0).train()
     assert load_checkpoint(tmp_path / "none" / "best.pt")["epoch"] == 0
     trainer(data, tmp_path / "none", epochs=0).train()

@@ -156,19 +156,21 @@ def seconds_left(run: Run, others: Iterable[Run]) -> float | None:
 
     own = read_history(run.folder)
     known = own or [record for other in others if kind(other) == kind(run) for record in read_history(other.folder)]
-    pace = statistics.median(record["seconds"] for record in known) if known else 0.0
-    return pace * max(0, _epochs(run, known) - len(own)) if known else None
+    if not known:
+        return None
+    expected = _epochs(run, known)
+    if run.options.patience:  # it ends so many epochs after the best, which is known so far
+        select = run.options.select
+        best = max(known, key=lambda record: -record["dev_loss"] if select == "loss" else record[f"dev_{select}"])
+        expected = min(expected, best["epoch"] + run.options.patience)
+    return statistics.median(record["seconds"] for record in known) * max(0, expected - len(own))
 
 
 def _epochs(run: Run, history: Sequence[Mapping[str, Any]]) -> int:
-    """Return how many epochs a run is to have.
-
-    They are more than its options say where the data are few (`min_updates`), fewer where none is better (`patience`).
-    """
+    """Return how many epochs a run is to have: more than its options say where the data are few (`min_updates`)."""
     if run.options.system == BASELINE:
         return len(run.options.listed_machines())
-    expected = history[-1].get("epochs", 0)
-    return expected if expected and run.options.patience else max(run.options.epochs, expected)
+    return max(run.options.epochs, history[-1].get("epochs", 0))
 
 
 def _waits(planned: PlannedRun) -> tuple[str, str] | None:

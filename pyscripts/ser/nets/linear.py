@@ -32,7 +32,8 @@ class Linear(EmbeddingClassifier):
     def embed(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """Return the pooled frames, normalised, (B, dim) or (B, 2·dim) float32."""
         with torch.autocast(frames.device.type, enabled=False):
-            return self.norm(mean_and_deviation(self.scaled(frames.float()), lengths)[:, : self.dim])
+            frames = frames.to(self.classifier.weight.dtype)
+            return self.norm(mean_and_deviation(self.scaled(frames), lengths)[:, : self.dim])
 
     def activated(self, embeddings: Tensor) -> Tensor:
         """Return the embeddings as they are."""

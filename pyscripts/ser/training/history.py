@@ -15,9 +15,9 @@ NAME = "history.jsonl"
 def read_history(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Return the epochs of a run's folder in order; none where there is no history, or from a broken line on.
 
-    Every record has `epoch`, `epochs` (how many there are to be if none is better than the best so far), `loss` and
-    `dev_loss` (nats an example), `dev_weighted_f1`, `dev_uar`, `dev_accuracy` (fractions), `seconds` (of the epoch with
-    its evaluation), `learning_rate` and `batches` (by CopyPaste kind).
+    Every record has `epoch`, `epochs` (how many there are to be at most), `loss` and `dev_loss` (nats an example),
+    `dev_weighted_f1`, `dev_uar`, `dev_accuracy` (fractions), `seconds` (of the epoch with its evaluation),
+    `learning_rate` and `batches` (by CopyPaste kind).
     """
     try:
         lines = (Path(run) / NAME).read_text(encoding="utf-8").splitlines()

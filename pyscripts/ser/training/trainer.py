@@ -196,7 +196,7 @@ class Trainer:
             rate = self.options.learning_rate * self.options.rate_factor(epoch, self.objective.epochs)
             # Before last.pt: killed in between, the epoch is done again, and its line with it.
             add_epoch(self.out, {
-                "epoch": epoch, "epochs": self._last_epoch(), "loss": loss, **dev, "seconds": round(seconds, 3),
+                "epoch": epoch, "epochs": self.objective.epochs, "loss": loss, **dev, "seconds": round(seconds, 3),
                 "learning_rate": rate, "batches": dict(kinds),
             })
             self._save_last(state)
