@@ -21,6 +21,7 @@ from ser.training.history import read_history
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {
+    "average": 0, "warmup_epochs": 0, "time_masks": 0, "frequency_masks": 0, "label_smoothing": 0,
     "system": "samples", "network": "powers", "epochs": 8, "batch_size": 8, "crop": 300, "precision": "fp32",
     "optimiser": "sgd", "momentum": 0.9, "weight_decay": 1e-4, "clip": 1.0, "learning_rate": 0.05,
     "rates": "head=0.2", "freeze": "stem", "select": "uar",
