@@ -1,7 +1,15 @@
 #!/usr/bin/env python3
-"""Write copies of a data directory at other speeds or pitches, or of other vocal tracts; see steps/perturb_data_dir.sh.
+"""Copies of a data directory at other speeds or pitches, or of other vocal tracts.
 
-Writes its tables, `utt2perturb` (what is done to each copy while its audio is read) and `utt2uniq` (its original).
+Example: steps/perturb_data_dir.sh --kind speed --factors "0.9 1.1" data/train data/train_speed
+
+<out-data> gets the tables of <data> but those made of its audio, utt2perturb, lines `<utterance> <kind> <number>`, by
+which the steps that read audio change it in memory, and Kaldi's utt2uniq, lines `<utterance> <utterance that it is a
+copy of>`. Speakers and labels stay.
+  speed  each factor makes a copy of every utterance, <utt>-sp0.9, as sox's speed does: slower and lower
+  pitch  every utterance, as <utt>-pitch, is moved by one of the numbers of semitones, its length kept to the sample
+  vtlp   the frequency axis of every utterance, as <utt>-vtlp, is warped by a factor (Jaitly and Hinton 2013)
+What is drawn depends on the utterance's id, the kind, the factors and the seed. What is up to date is not made again.
 """
 
 from __future__ import annotations
@@ -32,11 +40,13 @@ def parse_choices(kind: str, text: str) -> list[tuple[float, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kind", choices=RANGES, required=True)
-    parser.add_argument("--factors", default="", help="blank-separated numbers, or ranges LOW:HIGH")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("data_dir", type=Path, metavar="data")
-    parser.add_argument("out_dir", type=Path, metavar="out-data")
+    parser.add_argument("--kind", choices=RANGES, required=True, help="what is changed")
+    parser.add_argument("--factors", default="", metavar="NUMBERS",
+                        help="factors, or semitones; for pitch and vtlp also ranges LOW:HIGH, of which one is drawn "
+                        "(--factors=-2:2; default: speed '0.9 1.1', pitch '-2 2', vtlp 0.9:1.1)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed draws others (default: 0)")
+    parser.add_argument("data_dir", type=Path, metavar="<data>", help="data directory")
+    parser.add_argument("out_dir", type=Path, metavar="<out-data>", help="where the copy goes")
     arguments = parser.parse_args()
     kind, out_dir = arguments.kind, arguments.out_dir
     choices = parse_choices(kind, arguments.factors or _DEFAULTS[kind])
