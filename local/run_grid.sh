@@ -115,7 +115,7 @@ run_recipe() { # <set> <system> <more options…>
     if [ "${opt[paper]}" = copypaste ]; then
       of_system+=(--scheme "${opt[scheme]:-none se-cp n-cp n+se-cp}")
     else
-      of_system+=(--scheme "${opt[scheme]:-n+se-cp}" --baseline false)
+      of_system+=(--network resnet --scheme "${opt[scheme]:-n+se-cp}" --baseline false)
     fi
   fi
   guarded "$SER_ROOT/egs/${recipe_of[$1]}/run.sh" "${words[@]}" "${of_system[@]}" "${@:3}"

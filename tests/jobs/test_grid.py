@@ -5,6 +5,7 @@ The noisy tests are stand-ins, the clean test's features under other names: how 
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -72,6 +73,28 @@ def test_each_training_data_has_one_baseline_that_waits_for_nothing(tmp_path: Pa
     assert "4 runs wait for a pre-trained model" in waiting
     started = grid.run(*options, "--init", str(donor), corpora=corpora)
     assert "0 of 10 runs are finished" in started and started.count("functionals-svm_clean") == 2
+
+
+def test_the_noise_mixup_grid_is_on_both_splits_with_copypaste_beside_it(tmp_path: Path) -> None:
+    weights = tmp_path / "squeezenet.npz"
+    weights.write_bytes(b"weights")
+    command = [str(ROOT / "local" / "run_grid.sh"), "--paper", "noise-mixup", "--dry-run", "true", "--network",
+               "squeezenet", "--weights", str(weights), "--work-dir", str(tmp_path), "--ngpu", "0", "--seeds", "0",
+               "--train-data", "clean+noise", "iemocap=/nowhere --folds 1"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and "0 of 8 runs are finished" in done.stdout, done.stdout + done.stderr
+    for dataset, lists in (("ahsn", "scenario-improvised"), ("aesn", "scenario-improvised-dataset-aesn")):
+        for split, end in (("segment", "-segment"), ("speaker", "")):
+            runs = [json.loads(line) for line in (tmp_path / f"grid/iemocap-{dataset}-{split}.jsonl").open()]
+            assert [run["out"] for run in runs] == [
+                f"exp_{lists}_1s{end}/{model}_paper/fold1/seed0" for model in (
+                    "spectrogram-squeezenet_clean+noise-noise-40-20-15_none_imagenet",
+                    "mfcc-resnet_clean+noise-noise-40-20-15_n+se-cp_random")
+            ]
+            assert (runs[0]["options"]["epochs"], runs[0]["options"]["optimiser"]) == (6, "sgd")
+            assert runs[1]["options"]["optimiser"] == "adam"
+    failed = subprocess.run([*command, "--init", "random/x"], capture_output=True, text=True)
+    assert "--init of --paper noise-mixup is random or imagenet, not 'random/x'" in failed.stderr
 
 
 @pytest.fixture(scope="module")
