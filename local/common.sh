@@ -31,12 +31,17 @@ guarded() {
 }
 
 # prepare_noise <corpus-data> <data>: make the lists of noise and music files <data>/noise out of --musan-dir, or out of
-# the noise that a recipe which makes its own leaves in <corpus-data>/local/musan.
+# the noise that a recipe which makes its own leaves in <corpus-data>/local/musan; as --noise, --noise-dir and
+# --noise-split of a task say that has them.
 prepare_noise() {
-  local musan=${opt[musan-dir]}
+  local musan=${opt[musan-dir]} options=(--split "${opt[noise-split]:-disjoint}")
   if [ -z "$musan" ] && [ -d "$1/local/musan" ]; then musan=$1/local/musan; fi
-  [ -n "$musan" ] || die "--musan-dir: name a folder with MUSAN (fetched there if the folder does not exist)"
-  guarded "$SER_ROOT/local/prepare_musan.sh" "$musan" "$2/noise"
+  [ "${opt[noise]:-}" != babble ] || options+=(--babble true)
+  [ -z "${opt[noise-dir]:-}" ] || options+=(--noise-dir "${opt[noise-dir]}")
+  if [ -z "$musan" ] && [ -z "${opt[noise-dir]:-}" ]; then
+    die "--musan-dir: name a folder with MUSAN (fetched there if the folder does not exist)"
+  fi
+  guarded "$SER_ROOT/local/prepare_musan.sh" "${options[@]}" ${musan:+"$musan"} "$2/noise"
 }
 
 # copy_tables <from> <to> <table>…: make the tables of a data directory like another's; those alike are left alone.

@@ -27,6 +27,9 @@ parse_options "$@" << 'END'
 --snr='10 5 0' SNRS         SNRs of the noisy copies of training data, each for every kind of noise
 --noise-kinds='noise music' KINDS  MUSAN's noise, its music, or both, for the same
 --test-snr='10 0' SNRS      SNRs of the noisy copies of test data, which have noise; none: test on clean data only
+--noise=musan musan|babble  where noise comes from: MUSAN's noise, or 3 to 7 speakers of its speech at once
+--noise-dir= DIR            … or a folder of one's own recordings
+--noise-split=disjoint disjoint|shared  whether tests have other noise files than training
 --block= SECONDS            cut utterances into blocks of so many seconds; 0: whole utterances (default: what the
                             system reads)
 --remainder=drop drop|pad   what becomes of the end of an utterance that fills no block: dropped, or a shorter block
@@ -66,6 +69,18 @@ if [ "$block" != 0 ]; then
 elif [ "${opt[split]}" = segment ]; then
   die "--split segment is of blocks; say how long they are with --block"
 fi
+
+# So have those with other noise.
+other_noise=''
+[ "${opt[noise]}" = musan ] || other_noise+=-${opt[noise]}
+if [ -n "${opt[noise-dir]}" ]; then
+  [ "${opt[noise]}" = musan ] || die "--noise-dir and --noise ${opt[noise]} are two sources of noise; choose one"
+  [ -d "${opt[noise-dir]}" ] || die "--noise-dir ${opt[noise-dir]}: no such folder; name it from / or with ./ before it"
+  other_noise+=-noise-$(basename "${opt[noise-dir]}" | tr -c 'A-Za-z0-9.\n' -)
+fi
+[ "${opt[noise-split]}" = disjoint ] || other_noise+=-${opt[noise-split]}
+list_name+=$other_noise
+list_name=${list_name#-}
 
 # Options in the training data's name come before those beside it.
 case ${opt[train-data]} in
@@ -108,6 +123,14 @@ noisy_tests=()
 [ "${opt[test-snr]}" = none ] || for snr in $(sorted "${opt[test-snr]}" -rn); do noisy_tests+=("test_snr$snr"); done
 needs_noise() { [ "${opt[train-data]}" != clean ] || [ ${#noisy_tests[@]} -gt 0 ]; }
 
+# copy_corpus_lists: lists of whole utterances in a folder of their own are those of the corpus.
+copy_corpus_lists() {
+  local path
+  for path in "${opt[corpus-data]}"/{all,train,dev,test} "${opt[corpus-data]}"/fold*/{train,dev,test}; do
+    [ ! -f "$path/utt2spk" ] || copy_lists "$path" "$data${path#"${opt[corpus-data]}"}"
+  done
+}
+
 check_lists() {
   local dir set lists=()
   [ "$block" = 0 ] || guarded "$SER_ROOT/pyscripts/cut_lists.py" --length "$block" --remainder "${opt[remainder]}" \
@@ -127,6 +150,10 @@ make_copies() {
   local kind name noise_lists=''
   if ! needs_noise; then echo "no noisy copies: --test-snr none, and training on clean data"; return; fi
   prepare_noise "${opt[corpus-data]}" "$data"
+  for kind in $kinds; do
+    [ -f "$data/noise/${kind}_train.scp" ] ||
+      die "--noise-kinds: there is no $kind without --musan-dir; name that, or --noise-kinds noise"
+  done
   for kind in $kinds; do noise_lists+="$data/noise/${kind}_train.scp "; done
   guarded augment_data_dir.sh --each true --snr "$snrs" "$train${opt[raw]}" "${noise_lists% }" \
     "${train}_$noisy${opt[raw]}"
@@ -167,7 +194,10 @@ print_splits() {
 case "${args[*]}" in
   list-name) echo "$list_name" ;;
   folds) echo "$all_folds" ;;
-  lists) check_lists ;;
+  lists)
+    [ "$block" != 0 ] || [ "$data" = "${opt[corpus-data]}" ] || copy_corpus_lists
+    check_lists
+    ;;
   'sets clean') printf "$data/%s\n" "${sets[@]}" ;;
   'sets copies') ! needs_noise || printf '%s\n' "${train}_$noisy" "${noisy_tests[@]/#/$data/}" ;;
   copies) make_copies ;;
@@ -188,6 +218,7 @@ case "${args[*]}" in
   report)
     notes=()
     [ ! -f "$data/leak" ] || notes=(--note "$(cat "$data/leak")")
+    [ ! -f "$data/noise/about" ] || notes+=(--note "$(cat "$data/noise/about")")
     exec "$SER_ROOT/pyscripts/report.py" --exp-dir "${opt[exp]}" --recipe "${opt[recipe]}" \
       --embed-audio "${opt[embed-audio]}" ${notes[@]+"${notes[@]}"}
     ;;

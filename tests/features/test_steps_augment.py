@@ -472,3 +472,44 @@ def test_bad_input_is_named_and_nothing_is_left(clean: Path, lists: Path, tmp_pa
 
     shell(f"steps/augment_data_dir.sh {clean} {noise} {tmp_path}/noisy")
     assert "is a noisy copy itself" in fails("", data=tmp_path / "noisy")
+
+
+def test_babble_has_several_speakers_and_is_made_once(shared: Path, tmp_path: Path, shell) -> None:
+    speech = tmp_path / "musan" / "speech" / "here"
+    speech.mkdir(parents=True)
+    (tmp_path / "musan" / "music").symlink_to(shared / "data/musan/music")
+    command = f"local/prepare_musan.sh --babble true {tmp_path}/musan {tmp_path}/lists"
+    for number in range(15):  # of each "speaker" one tone, so that it can be told who speaks
+        tone = np.sin(2 * np.pi * (400 + 200 * number) * np.arange(16000) / 16000)
+        soundfile.write(speech / f"s{number:02d}.wav", tone * 0.01 * (number + 1), 16000)
+    said = shell(command).stdout
+    assert "noise_train: 12 files" in said and "noise_test: 3 files" in said
+    assert "babble of 3 to 7 of the speakers in" in (tmp_path / "lists/about").read_text()
+    heard = {}
+    for name in ("train", "test"):
+        paths = read_table(tmp_path / f"lists/noise_{name}.scp").values()
+        heard[name] = set()
+        for path in paths:
+            samples, rate = soundfile.read(path)
+            assert (len(samples), rate) == (30 * 16000, 16000) and 0.49 < np.abs(samples).max() < 0.51
+            power = (np.abs(np.fft.rfft(samples)) ** 2)[[30 * (400 + 200 * number) for number in range(15)]]
+            speakers = np.flatnonzero(power > power.max() / 100)
+            assert 3 <= len(speakers) <= 7 and power[speakers].min() > 0.9 * power.max(), "all equally loud"
+            heard[name] |= set(speakers.tolist())
+    assert not heard["train"] & heard["test"] and heard["train"], "who is heard in tests is never trained on"
+    made = (tmp_path / "lists/babble_train/babble-0000.wav").stat().st_mtime_ns
+    shell(command)
+    assert (tmp_path / "lists/babble_train/babble-0000.wav").stat().st_mtime_ns == made
+    failed = shell(f"local/prepare_musan.sh --babble true {shared}/data/musan {tmp_path}/x", ok=False).stderr
+    assert "data/musan/speech: no such folder" in failed
+
+
+def test_ones_own_noise_disjoint_or_shared(musan: Path, tmp_path: Path, shell) -> None:
+    for split in ("disjoint", "shared"):
+        shell(f"local/prepare_musan.sh --noise-dir {musan}/noise --split {split} {tmp_path}/{split}")
+        train, test = (set(read_table(tmp_path / split / f"noise_{name}.scp").values()) for name in ("train", "test"))
+        assert (train == test) if split == "shared" else not train & test
+        assert not (tmp_path / split / "music_train.scp").exists()
+        assert ("THE SAME FILES" in (tmp_path / split / "about").read_text()) is (split == "shared")
+    failed = shell(f"local/prepare_musan.sh --noise-dir {tmp_path}/no {tmp_path}/x", ok=False).stderr
+    assert "mend --noise-dir" in failed

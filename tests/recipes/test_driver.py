@@ -183,6 +183,8 @@ def test_paths_are_the_callers(tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--stages", "3"], "unknown option --stages"),
+        (["--noise-dir", "./nowhere"], "--noise-dir ./nowhere: no such folder"),
+        (["--noise", "cafe"], "--noise"),
         (["--calm", "drop"], "unknown option --calm: the corpus ravdess has it, mini has no such thing"),
         (["--min-utts", "3"], "unknown option --min-utts"),  # of another task
         (["--cmd", "run.pl"], "unknown option --cmd"),  # between the programs
