@@ -93,7 +93,7 @@ def test_the_noise_mixup_grid_is_on_both_splits_with_copypaste_beside_it(tmp_pat
             ]
             assert (runs[0]["options"]["epochs"], runs[0]["options"]["optimiser"]) == (6, "sgd")
             assert runs[1]["options"].get("optimiser", "adam") == "adam"
-    failed = subprocess.run([*command, "--init", "random/x"], capture_output=True, text=True)
+    failed = subprocess.run([command[0], "--init", "random/x", *command[1:]], capture_output=True, text=True)
     assert "--init of --paper noise-mixup is random or imagenet, not 'random/x'" in failed.stderr
 
 
