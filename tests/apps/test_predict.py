@@ -161,7 +161,8 @@ def test_any_file_folders_and_standard_input(run_and_wav: tuple[Path, Path], tmp
     out, err = predict("--model", run, *bad, wav, "-", stdin=b"nothing", status=1)
     assert out.startswith(f"{wav}  ") and len(out.splitlines()) == 1
     assert "cut.wav: truncated" in err and "silence.wav: is too short, or nobody speaks" in err
-    assert "short.wav: is too short" in err and "absent.wav: No such file" in err and "standard input: not audio" in err
+    assert "short.wav: is too short" in err and "absent.wav: No such file" in err
+    assert re.search("standard input: .*not audio", err)
     assert len(err.splitlines()) == 5
     (tmp_path / "empty").mkdir()
     assert "empty: no audio file in this folder" in predict("--model", run, tmp_path / "empty", status=1)[1]

@@ -1,4 +1,4 @@
-"""Every system's networks on the GPU against the CPU: a batch, logits, loss, gradients, batch-norm statistics, scores.
+"""The networks on features on the GPU against the CPU: a batch, logits, loss, gradients, batch-norm statistics, scores.
 
 A network sees one batch of mixed lengths, made by CopyPaste, and, with the angular margin, one of equal lengths, which
 takes another way through the layers. In float64 both devices must agree to many digits, which shows that they compute
@@ -43,11 +43,15 @@ def rows(device: torch.device, quick: bool, folder: Path) -> Iterator[Row]:
     """Yield the lines; `folder` is for scratch files."""
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     for system_name, system in SYSTEMS.items():
+        # Not here: images, which are drawn from audio, and what is not trained by steps on batches.
+        networks = [name for name, network in system.networks.items() if not network.only]
+        if not system.can_join or not networks:
+            continue
         packed = folder / system_name
         with features(None, 4 if quick else 64) as data:
             pack([data], packed, "float16")
         stores = [system.load([str(packed)], where) for where in (torch.device("cpu"), device)]
-        for network in system.networks:
+        for network in networks:
             for loss, changes in (
                 ("cross-entropy", {"scheme": "n+se-cp"}), ("aam", {"scheme": "none", "crop": _EQUAL_CROP})
             ):

@@ -91,7 +91,7 @@ def decode_any(path: str | os.PathLike[str], channel: int = -1) -> DecodedAudio:
         if not shutil.which("ffmpeg") or is_lfs_pointer(path):
             raise UnknownFormat(f"{error}, or install ffmpeg, which reads more formats") from None
     command = ["ffmpeg", "-nostdin", "-v", "error", "-i", f"file:{path}", "-map", "0:a:0", "-f", "wav", "-"]
-    return _decode_output(command, path, channel, "convert it to WAV or FLAC")
+    return _decode_output(command, path, channel, "it is not audio that ffmpeg reads; convert it to WAV or FLAC")
 
 
 def _decode_file(path: str, channel: int) -> DecodedAudio:
