@@ -124,7 +124,7 @@ def plan(args: argparse.Namespace, splits: list[dict]) -> Iterator[Run]:
     network = args.network or next(iter(SYSTEMS[args.system].networks))
     features = args.features or args.system
     system = SYSTEMS[args.system]
-    if (not system.can_join or system.networks[network].only) and "none" in schemes[1:] + schemes[:-1]:
+    if (not system.can_join or system.networks[network].only) and "none" in schemes and len(schemes) > 1:
         print(f"{features}-{network}: is trained on utterances as they are; of --scheme {args.scheme}, none alone")
         schemes = ["none"]
     if not re.fullmatch(r"[\w+.-]*", args.tag, re.ASCII):

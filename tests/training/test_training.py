@@ -50,6 +50,18 @@ def trainer(data, out: Path, scheme: str = "n+se-cp", seed: int = 0, init: str |
     return Trainer(Run(str(out.parent), out.name, (str(data[0]),), str(data[1]), options=options), CPU)
 
 
+def stop_at_steps(monkeypatch, *numbers: int) -> None:
+    """Let SIGTERM come during these steps of training, counted from now on over all trainings."""
+    step, steps = Classification.step, itertools.count(1)
+
+    def stopping(self, plan, epoch):
+        if next(steps) in numbers:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, plan, epoch)
+
+    monkeypatch.setattr(Classification, "step", stopping)
+
+
 def weights(path: Path) -> dict[str, torch.Tensor]:
     return load_checkpoint(path)["model"]
 
@@ -129,14 +141,7 @@ def test_all_that_is_random_is_resumed_and_the_average_with_it(data, tmp_path, m
     options = {"network": "tdnn", "width": 8, "average": 0.9, "dropout": 0.3, "label_smoothing": 0.1, "time_masks": 2,
                "time_mask_width": 5, "frequency_masks": 2, "class_weights": "balanced", "input_scaling": "deviations"}
     trainer(data, tmp_path / "whole", **options).train()
-    step, steps = Classification.step, itertools.count(1)
-
-    def stopping(self, plan, epoch):
-        if next(steps) == 6:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, plan, epoch)
-
-    monkeypatch.setattr(Classification, "step", stopping)
+    stop_at_steps(monkeypatch, 6)
     with pytest.raises(SystemExit):
         trainer(data, tmp_path / "run", **options).train()
     trainer(data, tmp_path / "run", **options).train()
@@ -224,14 +229,7 @@ def test_stopped_within_an_epoch_is_never_interrupted(data, trained, tmp_path, m
     if packed:
         pack([data[0]], tmp_path / "packed", "float32")
         data = (tmp_path / "packed", data[1])
-    step, steps = Classification.step, itertools.count(1)
-
-    def stopping(self, plan, epoch):
-        if next(steps) in (2, 7):
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, plan, epoch)
-
-    monkeypatch.setattr(Classification, "step", stopping)
+    stop_at_steps(monkeypatch, 2, 7)
     for where in ("in epoch 1, after 2 of 4 batches", "in epoch 2, after 3 of 4 batches"):
         with pytest.raises(SystemExit) as stopped:
             trainer(data, tmp_path / "run").train()
@@ -246,14 +244,7 @@ def test_stopped_within_an_epoch_is_never_interrupted(data, trained, tmp_path, m
 def test_a_training_reports_its_whole_work_also_when_it_resumes(data, tmp_path, monkeypatch, capsys) -> None:
     """24 batches in all, 4 an epoch; resumed after 9 of them, 15 are left."""
     monkeypatch.setattr("ser.base.progress.LOG_EVERY_SECONDS", 0.0)
-    step, steps = Classification.step, itertools.count(1)
-
-    def stopping(self, plan, epoch):
-        if next(steps) == 9:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, plan, epoch)
-
-    monkeypatch.setattr(Classification, "step", stopping)
+    stop_at_steps(monkeypatch, 9)
     with pytest.raises(SystemExit):
         trainer(data, tmp_path / "run").train()
     assert re.findall(r"progress: (\d+/\d+) batches trained, \d+ s left", capsys.readouterr().err)[-1] == "9/24"

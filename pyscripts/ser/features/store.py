@@ -88,7 +88,7 @@ class FeatureStore:
             pack = Pack(packs[0])
             return cls(pack.utterances, pack.lengths, _tensor(pack.frames), device, pack.digest, pack.mapping)
         features = CheckedFeatures(data, dtype)
-        frames, mapping = _allocate(features.shape, np.dtype(dtype))
+        frames, mapping = allocate(features.shape, np.dtype(dtype))
         position = 0
         for matrix in progress(features, len(features.lengths), "loading features"):
             frames[position : position + len(matrix)] = matrix
@@ -221,8 +221,12 @@ def _hide(rows: Tensor, lengths: Tensor, masks: Masks) -> None:
     rows.mul_(visible[example] & ~hidden[:, None])
 
 
-def _allocate(shape: tuple[int, int], dtype: np.dtype) -> tuple[np.ndarray, mmap.mmap | None]:
-    """Return an array in memory, or one in a memory-mapped scratch file, with its map."""
+def allocate(shape: tuple[int, int], dtype: np.dtype) -> tuple[np.ndarray, mmap.mmap | None]:
+    """Return an array in memory, or one in a memory-mapped scratch file, with its map.
+
+    Raises:
+        SerError: `$TMPDIR` has too little room for the file.
+    """
     size, memory = dtype.itemsize * shape[0] * shape[1], os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if size <= _MEMORY_SHARE * memory:
         return np.empty(shape, dtype), None

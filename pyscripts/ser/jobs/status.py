@@ -18,7 +18,7 @@ from ser.base.errors import SerError
 from ser.base.lock import is_held, read_holder
 from ser.jobs import slurm
 from ser.scoring.results import BASELINE
-from ser.training.history import read_history
+from ser.training.history import dev_figures, read_history
 from ser.training.options import TrainOptions, read_config
 from ser.training.runs import CONFIG, FINISHED, Run, read_failure, read_runs, score_marker, training_marker
 
@@ -158,11 +158,8 @@ def seconds_left(run: Run, others: Iterable[Run]) -> float | None:
     known = own or [record for other in others if kind(other) == kind(run) for record in read_history(other.folder)]
     if not known:
         return None
-    expected = _epochs(run, known)
-    if run.options.patience:  # it ends so many epochs after the best, which is known so far
-        select = run.options.select
-        best = max(known, key=lambda record: -record["dev_loss"] if select == "loss" else record[f"dev_{select}"])
-        expected = min(expected, best["epoch"] + run.options.patience)
+    best = max(known, key=lambda record: run.options.score(dev_figures(record)))
+    expected = run.options.last_epoch(best["epoch"], _epochs(run, known))
     return statistics.median(record["seconds"] for record in known) * max(0, expected - len(own))
 
 

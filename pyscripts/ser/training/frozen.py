@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,9 +10,10 @@ from torch import Tensor, nn
 
 from ser.augment.copypaste import BatchPlan
 from ser.base.progress import progress
+from ser.features.store import allocate
 from ser.training.systems import Store
 
-_SHARE = 0.5  # of the memory of the machine, or of what is free on a GPU, that outputs may take
+_GPU_SHARE = 0.5  # of what is free on a GPU that outputs may take
 
 
 class FrozenStore:
@@ -76,11 +75,7 @@ class FrozenStore:
 
 def _allocate(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return a tensor on a GPU that has room for it, else in memory, else in a scratch file."""
-    count = int(np.prod(shape, dtype=np.int64))
-    size, memory = count * dtype.itemsize, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if device.type == "cuda" and size < _SHARE * torch.cuda.mem_get_info(device)[0]:
+    row = int(np.prod(shape[1:])) * dtype.itemsize
+    if device.type == "cuda" and shape[0] * row < _GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
         return torch.empty(shape, dtype=dtype, device=device)
-    if size < _SHARE * memory:
-        return torch.empty(shape, dtype=dtype)
-    with tempfile.NamedTemporaryFile() as file:
-        return torch.from_file(file.name, shared=True, size=count, dtype=dtype).view(shape)
+    return torch.from_numpy(allocate((shape[0], row), np.dtype(np.uint8))[0]).view(dtype).view(shape)

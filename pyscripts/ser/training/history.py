@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,11 @@ def read_history(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
         except ValueError:  # a machine lost power while it was written; its epoch is done again
             break
     return records
+
+
+def dev_figures(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the loss and the measures on the development set of an epoch's record, by name."""
+    return {name.removeprefix("dev_"): figure for name, figure in record.items() if name.startswith("dev_")}
 
 
 def keep_epochs(run: Path, last: int) -> None:

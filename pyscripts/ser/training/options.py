@@ -166,6 +166,14 @@ class TrainOptions:
         """Return how many epochs of so many batches are trained at most: `epochs`, or what `min_updates` takes."""
         return max(self.epochs, -(-self.min_updates // batches)) if self.epochs else 0
 
+    def score(self, dev: Mapping[str, float]) -> float:
+        """Return what the best epoch has most of, out of an epoch's `loss` and measures on the development set."""
+        return -dev["loss"] if self.select == "loss" else dev[self.select]
+
+    def last_epoch(self, best: int, epochs: int) -> int:
+        """Return the epoch after which training ends, of at most `epochs`, if none is better than the best so far."""
+        return min(best + self.patience, epochs) if self.patience else epochs
+
     def rate_factor(self, epoch: float, epochs: int) -> float:
         """Return what the learning rates are multiplied by after `epoch` of `epochs` epochs, whole and parts."""
         factor = min(1.0, epoch / self.warmup_epochs if self.warmup_epochs else 1.0)

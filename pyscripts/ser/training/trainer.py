@@ -133,7 +133,7 @@ class Trainer:
         left = max(0, self._last_epoch() * per_epoch - done)
         with _signals() as self.stopped_by, Progress(left, "trained", "batches", shown=self.is_main) as self.progress:
             for epoch in range(self.state["epoch"] + 1, epochs + 1):
-                if self.options.patience and epoch > self.state["best_epoch"] + self.options.patience:
+                if epoch > self._last_epoch():
                     self._say(f"no better epoch in {self.options.patience}: training ends")
                     break
                 started = time.monotonic() - self.state["seconds"]
@@ -150,9 +150,7 @@ class Trainer:
                               f"{epochs * per_epoch} updates: too few, perhaps; raise epochs or min_updates")
 
     def _last_epoch(self) -> int:
-        """Return the epoch after which training ends if none is better than the best so far."""
-        last = self.state["best_epoch"] + self.options.patience
-        return min(last, self.objective.epochs) if self.options.patience else self.objective.epochs
+        return self.options.last_epoch(self.state["best_epoch"], self.objective.epochs)
 
     def _train_epoch(self, epoch: int, started: float) -> tuple[float, Counter[str]]:
         """Train on what is left of an epoch; return the mean loss of an example, and batches by kind."""
@@ -183,7 +181,7 @@ class Trainer:
     def _finish_epoch(self, epoch: int, loss: float, kinds: Counter[str], started: float) -> str:
         """Evaluate and save; return what there is to say of the epoch."""
         figures = self.objective.evaluate(epoch)
-        score = -figures["loss"] if self.options.select == "loss" else figures[self.options.select]
+        score = self.options.score(figures)
         self.state["epoch"] = epoch
         if best := score > self.state["best_score"]:
             self.state.update(best_score=score, best_epoch=epoch)
