@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 
 _FLOOR = 1e-10  # least power that has a logarithm (librosa's amin)
 
@@ -88,10 +87,11 @@ class Spectrogram:
     """
 
     def __init__(self, options: SpectrogramOptions) -> None:
+        import torch  # takes a second, which a step that finds its images up to date need not wait for
+
         self.options = options
         self._window = torch.hamming_window(options.window)  # periodic, as scipy's and librosa's
 
-    @torch.inference_mode()
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         """Return the image of a block.
 
@@ -105,6 +105,8 @@ class Spectrogram:
         Returns:
             (frames, rows) uint8: one column of the image after the other, each from its top down.
         """
+        import torch
+
         options = self.options
         block = np.zeros(options.samples, np.float32)
         block[: len(samples)] = samples
