@@ -85,15 +85,15 @@ def write_csv_files(folder: str | os.PathLike[str], results: Results) -> list[Pa
     """Write `summary.csv`, `significance.csv` and `runs.csv` of one corpus; return their paths."""
     folder = Path(folder)
     return [
-        _write(folder / "summary.csv", _SUMMARY_COLUMNS, _summary_rows(results)),
-        _write(folder / "significance.csv", _SIGNIFICANCE_COLUMNS, _significance_rows(results)),
-        _write(folder / "runs.csv", _RUN_COLUMNS, _run_rows(results)),
+        write_csv(folder / "summary.csv", _SUMMARY_COLUMNS, _summary_rows(results)),
+        write_csv(folder / "significance.csv", _SIGNIFICANCE_COLUMNS, _significance_rows(results)),
+        write_csv(folder / "runs.csv", _RUN_COLUMNS, _run_rows(results)),
     ]
 
 
 def write_paper_csv(path: str | os.PathLike[str], cells: Iterable[PaperCell]) -> Path:
     """Write the cells of a paper's tables, a line each; return the path."""
-    return _write(Path(path), _PAPER_COLUMNS, cells)
+    return write_csv(Path(path), _PAPER_COLUMNS, cells)
 
 
 def _dev_figure(record: Mapping[str, Any], name: str) -> float | None:
@@ -135,8 +135,8 @@ def _run_rows(results: Results) -> Iterator[SimpleNamespace]:
                 yield SimpleNamespace(test=test, condition=condition, fold=fold, seed=seed, record=record)
 
 
-def _write(path: Path, columns: Columns, rows: Iterable[Any]) -> Path:
-    """Write figures with 4 decimals; None is an empty field."""
+def write_csv(path: Path, columns: Columns, rows: Iterable[Any]) -> Path:
+    """Write a line for each row, numbers with 4 decimals, None as an empty field; return the path."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

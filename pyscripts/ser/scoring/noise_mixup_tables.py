@@ -6,20 +6,20 @@ folder has any, else of runs without a tag.
 
 from __future__ import annotations
 
-import csv
-import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from ser.base.errors import SerError
+from ser.scoring.csv_files import Columns, write_csv
 from ser.scoring.metrics import weighted_precision, weighted_recall
+from ser.scoring.paper_tables import read_numbers
 from ser.scoring.result_tables import ResultTable
 from ser.scoring.results import TRAIN_DATA, Cell, Condition, Results, test_title
 
@@ -36,6 +36,17 @@ FIGURES: dict[str, Callable[[dict[str, Any]], float]] = {
     "WavgPr": _of_counts(weighted_precision),
     "WavgR": _of_counts(weighted_recall),
     "Wavgf1": lambda record: record["weighted_f1"],
+}
+
+
+_CSV_COLUMNS: Columns = {
+    "set": lambda cell: cell.row.of.name,
+    "split": lambda cell: cell.row.of.split,
+    **{name: lambda cell, name=name: getattr(cell.row.condition, name)
+       for name in ("model", "train_data", "scheme", "init")},
+    "test": lambda cell: cell.row.test,
+    **{name: attrgetter(name) for name in ("figure", "best_fold", "mean", "standard_deviation")},
+    "complete": lambda cell: str(cell.row.complete).lower(),
 }
 
 
@@ -122,15 +133,11 @@ def read_paper(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         SerError: the file is missing or not whole.
     """
-    try:
-        paper = json.loads(Path(path).read_text(encoding="utf-8"))
+    def check(paper: dict[str, Any]) -> None:
         if {"source", "sets", "counts", "results"} - paper.keys():
             raise KeyError("source, sets, counts or results")
-    except FileNotFoundError:
-        raise SerError(f"{path}: no such file; restore it with git") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SerError(f"{path}: not the paper's tables ({error}); restore it with git") from None
-    return paper
+
+    return read_numbers(path, check)
 
 
 def noise_mixup_tables(paper: Mapping[str, Any], sets: Sequence[SetResults]) -> tuple[list[ResultTable], list[Row]]:
@@ -146,19 +153,14 @@ def noise_mixup_tables(paper: Mapping[str, Any], sets: Sequence[SetResults]) -> 
 
 def write_noise_mixup_csv(path: Path, rows: Sequence[Row]) -> Path:
     """Write every figure of every row, in per cent, a line each."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("set", "split", "model", "train_data", "scheme", "init", "test", "figure", "best_fold", "mean",
-                         "standard_deviation", "complete"))
+    def cells() -> Iterator[SimpleNamespace]:
         for row in rows:
             for number, figure in enumerate(FIGURES):
-                numbers = ["" if values is None else f"{values[number]:.4f}"
-                           for values in (row.best, row.mean, row.deviation)]
-                condition = row.condition
-                writer.writerow((row.of.name, row.of.split, condition.model, condition.train_data, condition.scheme,
-                                 condition.init, row.test, figure, *numbers, str(row.complete).lower()))
-    return path
+                numbers = {name: values if values is None else float(values[number]) for name, values in
+                           (("best_fold", row.best), ("mean", row.mean), ("standard_deviation", row.deviation))}
+                yield SimpleNamespace(row=row, figure=figure, **numbers)
+
+    return write_csv(path, _CSV_COLUMNS, cells())
 
 
 def is_of(train_data: str, row: Condition) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,17 +46,29 @@ def read_paper(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         SerError: the file is missing or not whole.
     """
-    try:
-        paper = json.loads(Path(path).read_text(encoding="utf-8"))
+    def check(paper: dict[str, Any]) -> None:
         if {"source", "model"} - paper.keys() or set(paper["schemes"]) - SCHEMES.keys():
             raise KeyError("source, model or schemes")
         for table in paper["tables"]:
             for row in table["rows"]:
                 if set(row["f1"]) != set(paper["schemes"]) or row["corpus"] not in paper["corpora"]:
                     raise KeyError(f"table {table['table']} row {row['row']}")
+
+    return read_numbers(path, check)
+
+
+def read_numbers(path: str | os.PathLike[str], check: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Read a JSON file of a paper's numbers, of which `check` raises a KeyError or TypeError where they are not whole.
+
+    Raises:
+        SerError: the file is missing or not whole.
+    """
+    try:
+        paper = json.loads(Path(path).read_text(encoding="utf-8"))
+        check(paper)
     except FileNotFoundError:
         raise SerError(f"{path}: no such file; restore it with git") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f"{type(error).__name__}: {error}"
         raise SerError(f"{path}: not the paper's tables ({problem}); restore it with git") from None
     return paper
