@@ -19,7 +19,7 @@ from ser.base.files import write_text
 from ser.base.kaldi_tables import read_table
 from ser.base.words import some
 from ser.data import rearrange
-from ser.data.holdout import leak, split_at_random
+from ser.data.random_split import leak, split_at_random
 from ser.data.segments import REMAINDERS, count_blocks, subsegment
 
 COUNTS = ("class", "utterances", "with_blocks", "blocks")  # columns of counts.tsv

@@ -17,7 +17,7 @@ from conftest import ROOT
 
 from ser.base.errors import SerError
 from ser.base.kaldi_tables import read_table
-from ser.data import corpus_table, splits
+from ser.data import corpus_table, speaker_splits
 from ser.data.audio import UtteranceReader
 from ser.data.corpus import EmotionRecording
 from ser.data.datadir import validate
@@ -156,11 +156,11 @@ def test_drawn_groups_share_no_speaker_and_are_balanced() -> None:
     random = np.random.default_rng(3)
     recordings = [EmotionRecording(f"{speaker}-{k}", f"{speaker}", "angry" if k % 3 else "sad", Path(f"{speaker}{k}"))
                   for speaker in range(40) for k in range(int(random.integers(3, 30)))]
-    groups = splits.draw_folds(recordings)
+    groups = speaker_splits.draw_folds(recordings)
     assert sorted(itertools.chain(*groups.values())) == sorted({r.speaker for r in recordings}) and len(groups) == 5
     counts = [Counter(r.emotion for r in recordings if r.speaker in group) for group in groups.values()]
     assert max(c["sad"] for c in counts) <= 1.3 * min(c["sad"] for c in counts)
-    assert groups == splits.draw_folds(recordings)
+    assert groups == speaker_splits.draw_folds(recordings)
 
 
 def test_a_column_of_folds_and_one_without_dev(corpus: Path, shell: Shell, tmp_path: Path) -> None:

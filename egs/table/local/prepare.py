@@ -19,11 +19,11 @@ from ser.base.errors import SerError, run_main
 from ser.base.files import write_text
 from ser.base.kaldi_tables import read_table
 from ser.base.words import some
-from ser.data import corpus, corpus_table, splits
+from ser.data import corpus, corpus_table, speaker_splits
 from ser.data.corpus import EmotionRecording, Parser
 from ser.data.corpus_table import Table, emotion_name
 from ser.data.labels import NEUTRAL
-from ser.data.splits import Sets
+from ser.data.speaker_splits import Sets
 
 RECIPE = Path(__file__).resolve().parents[1]
 RECORD, SPEAKERS = Path("local", "table.json"), Path("local", "speakers.txt")  # in the folder of data directories
@@ -144,7 +144,7 @@ def folds(table: Table, data: Path) -> list[str]:
         return [str(number) for number in table.folds]
     if (data / SPEAKERS).is_file():
         return [name.removeprefix("fold") for name in read_table(data / SPEAKERS, sorted_keys=False)]
-    number = splits.number_of_groups(list(corpus_table.recordings(table)), splits.FEWEST_FOLDS)
+    number = speaker_splits.number_of_groups(list(corpus_table.recordings(table)), speaker_splits.FEWEST_FOLDS)
     return [str(fold) for fold in range(1, number + 1)]
 
 
@@ -152,17 +152,17 @@ def divide(table: Table, rows: Mapping[EmotionRecording, int], speakers: Path) -
     """Return the recordings of each set, by the table's splits or folds or, where it has none, by those in a file."""
     recordings = list(rows)
     if "split" not in table.roles:
-        groups = splits.kept(speakers, lambda: splits.draw_folds(recordings), recordings)
-        return splits.fold_sets(groups, recordings)
+        groups = speaker_splits.kept(speakers, lambda: speaker_splits.draw_folds(recordings), recordings)
+        return speaker_splits.fold_sets(groups, recordings)
     split_of_row = {row.number: row.split for row in table.rows}
     by_split: Sets = defaultdict(list)
     for recording, row in rows.items():
         by_split[split_of_row[row]].append(recording)
     if table.folds:
         groups = {f"fold{number}": sorted({r.speaker for r in by_split[str(number)]}) for number in table.folds}
-        return splits.fold_sets(groups, recordings)
+        return speaker_splits.fold_sets(groups, recordings)
     if not by_split["dev"]:
-        groups = splits.kept(speakers, lambda: splits.draw_dev(by_split["train"]), by_split["train"])
+        groups = speaker_splits.kept(speakers, lambda: speaker_splits.draw_dev(by_split["train"]), by_split["train"])
         return corpus.split_by_speaker(by_split["train"], groups) | {"test": by_split["test"]}
     return dict(by_split)
 

@@ -24,7 +24,7 @@ from ser.base.words import some
 from ser.data import corpus
 from ser.data.audio import OVERSHOOT_SECONDS
 from ser.data.corpus import EmotionRecording
-from ser.data.splits import FEWEST_FOLDS
+from ser.data.speaker_splits import FEWEST_FOLDS
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "path": ("path", "file", "wav", "filename", "file_name", "audio"),

@@ -9,7 +9,7 @@ import pytest
 from ser.base.errors import SerError
 from ser.base.kaldi_tables import read_table, write_table
 from ser.data.datadir import class_counts, spk2utt
-from ser.data.holdout import leak, split_at_random
+from ser.data.random_split import leak, split_at_random
 
 
 def blocks_of(utterances: int, each: int) -> dict[str, str]:
