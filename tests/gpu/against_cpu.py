@@ -1,9 +1,10 @@
-"""The networks on features on the GPU against the CPU: a batch, logits, loss, gradients, batch-norm statistics, scores.
+"""The networks on the GPU against the CPU: a batch, logits, loss, gradients, batch-norm statistics, scores.
 
-A network sees one batch of mixed lengths, made by CopyPaste, and, with the angular margin, one of equal lengths, which
-takes another way through the layers. In float64 both devices must agree to many digits, which shows that they compute
-the same thing. In float32 and bf16 a ReLU's input near 0 may fall on either side, and gradients then differ by more
-than rounding: in bf16 the GPU may lie about as far from the CPU's float32 as the CPU's own bf16 does.
+A network on features sees one batch of mixed lengths, made by CopyPaste, and, with the angular margin, one of equal
+lengths, which takes another way through the layers; a network on images sees one batch of them. In float64 both devices
+must agree to many digits, which shows that they compute the same thing. In float32 and bf16 a ReLU's input near 0 may
+fall on either side, and gradients then differ by more than rounding: in bf16 the GPU may lie about as far from the
+CPU's float32 as the CPU's own bf16 does.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from common import features
+from common import CLASSES, features
 from distances import distance, distances, together
 from rows import Row, at_most
 from torch import Tensor, nn
 
 from ser.augment.copypaste import BatchPlan
+from ser.base.kaldi_tables import write_table
+from ser.data.arks import ArkWriter
 from ser.features.packed import pack
 from ser.training.classification import make_plans
 from ser.training.evaluation import log_posteriors
@@ -36,6 +39,7 @@ _BF16_LIMITS = {"logits": (2, 0.05), "loss": (2, 0.05), "gradients": (1.5, 0.02)
                 "statistics": (2, 0.02)}
 _SCORES_LIMIT = 1e-2  # nats
 _EQUAL_CROP = 100  # frames: shorter than every utterance
+_IMAGE = (259, 257)  # columns and rows of the image of a second (conf/spectrogram.conf)
 Results = dict[str, "Tensor | dict[str, Tensor]"]
 
 
@@ -43,24 +47,39 @@ def rows(device: torch.device, quick: bool, folder: Path) -> Iterator[Row]:
     """Yield the lines; `folder` is for scratch files."""
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     for system_name, system in SYSTEMS.items():
-        # Not here: images, which are drawn from audio, and what is not trained by steps on batches.
         networks = [name for name, network in system.networks.items() if not network.only]
-        if not system.can_join or not networks:
+        if not networks:  # what is not trained by steps on batches
             continue
         packed = folder / system_name
-        with features(None, 4 if quick else 64) as data:
-            pack([data], packed, "float16")
+        if system.can_join:
+            with features(None, 4 if quick else 64) as data:
+                pack([data], packed, "float16")
+            trainings = [("cross-entropy", {"scheme": "n+se-cp"}), ("aam", {"scheme": "none", "crop": _EQUAL_CROP})]
+        else:
+            _make_images(folder / "images", 4 if quick else 64)
+            pack([folder / "images"], packed, "uint8")
+            trainings = [("cross-entropy", {"scheme": "none"})]
         stores = [system.load([str(packed)], where) for where in (torch.device("cpu"), device)]
         for network in networks:
-            for loss, changes in (
-                ("cross-entropy", {"scheme": "n+se-cp"}), ("aam", {"scheme": "none", "crop": _EQUAL_CROP})
-            ):
+            for loss, changes in trainings:
                 options = TrainOptions(
                     system=system_name, network=network, loss=loss, batch_size=2 if quick else 32, **changes
                 )
                 plans, labels, _ = make_plans([str(packed)], options)
                 plan = next(plans.epoch(1))
                 yield from _of_network(f"{system_name}/{network}, {loss}", stores, options, plan, len(labels.classes))
+
+
+def _make_images(folder: Path, count: int) -> None:
+    """Make a data directory of `count` images of random palette indices, (columns, height)."""
+    folder.mkdir()
+    names = [f"utt{index}" for index in range(count)]
+    random = np.random.default_rng(0)
+    with ArkWriter(folder / "feats.ark", folder / "feats.scp") as writer:
+        for name in names:
+            writer.write(name, random.integers(0, 256, _IMAGE).astype(np.float32))
+    write_table(folder / "utt2num_frames", dict.fromkeys(names, str(_IMAGE[0])))
+    write_table(folder / "utt2emo", {name: CLASSES[index % len(CLASSES)] for index, name in enumerate(names)})
 
 
 def _of_network(
@@ -75,6 +94,9 @@ def _of_network(
     def network(store: Store, dtype: torch.dtype) -> nn.Module:
         torch.manual_seed(0)
         built = SYSTEMS[options.system].networks[options.network].build(store.dim, classes, options)
+        for module in built.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0  # devices draw differently
         return built.to(store.device, dtype)
 
     def results(store: Store, precision: str) -> Results:

@@ -24,7 +24,7 @@ from rows import Row, table
 
 PARTS = ("against_cpu", "interruption", "norm", "step", "speed")
 _PACKAGES = {"torch": "torch", "numpy": "numpy", "yaml": "PyYAML", "tqdm": "tqdm", "kaldiio": "kaldiio",
-             "tensorboard": "tensorboard"}
+             "tensorboard": "tensorboard", "matplotlib": "matplotlib"}
 _SECONDS = 470.0  # of all parts
 _MINIMUM_TORCH = (2, 11)
 
