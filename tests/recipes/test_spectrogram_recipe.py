@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +76,36 @@ def test_from_audio_to_tables(command: list[str], weights: Path) -> None:
     run([str(ROOT / "run.sh"), "--recipe", "mini", *copy])
     [planned] = map(json.loads, (work / "plan.jsonl").read_text().splitlines())
     assert work / planned["out"] == folder, "the run's own config.yaml gives it back"
+
+
+@pytest.mark.long
+def test_killed_in_every_stage_it_ends_the_same(command: list[str], tmp_path: Path) -> None:
+    """kill -9 while images are made, as a training begins and after its first epoch; then the same command."""
+    run(command)
+    whole = Path(command[command.index("--work-dir") + 1])
+    again = [str(tmp_path) if word == str(whole) else word for word in command]
+    log = "exp_*/log/train_*.log"
+    for pattern, words in (("data_*/**/*_spec*/**/*.log", ""), (log, ""), (log, "epoch 1/2")):
+        process = subprocess.Popen(again, start_new_session=True, stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not any(words in path.read_text() for path in tmp_path.glob(pattern)):
+            assert process.poll() is None, f"it ended before {pattern} said {words}"
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not list(tmp_path.glob("exp_*/*/fold2/seed0/score_*"))
+    run(again)
+    images = sorted(path.relative_to(whole) for path in whole.rglob("*_spec/**/*.ark"))
+    assert images and all((whole / path).read_bytes() == (tmp_path / path).read_bytes() for path in images)
+    [folder] = whole.glob("exp_*/spectrogram-squeezenet_clean+noise-noise-15_none_imagenet_*/fold2/seed0")
+    ours = tmp_path / folder.relative_to(whole)
+    for name in ("best.pt", "last.pt"):
+        expected, model = (load_checkpoint(path / name)["model"] for path in (folder, ours))
+        assert expected.keys() == model.keys() and all(torch.equal(model[key], expected[key]) for key in expected)
+    for test in ("test", "test_snr15"):
+        expected, score = (read_score(path / f"score_{test}").predictions for path in (folder, ours))
+        assert score.utterances == expected.utterances
+        assert np.array_equal(score.posteriors, expected.posteriors)
 
 
 @pytest.mark.parametrize(
