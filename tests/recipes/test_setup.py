@@ -88,3 +88,17 @@ def test_every_program_explains_itself(script: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split()) > 20
+
+
+def test_jobs_without_a_network_start_without_the_packages_that_take_seconds_to_import() -> None:
+    code = """
+import importlib, sys
+sys.path.insert(0, "pyscripts")
+for name in ("data_dir", "prepare_musan", "make_mfcc", "compute_vad", "compute_cmvn_stats", "prepare_feats",
+             "augment_data_dir", "perturb_data_dir", "pack_feats", "cut_lists", "plan_runs", "status"):
+    importlib.import_module(name)
+    heavy = {"torch", "torchaudio", "transformers", "sklearn", "scipy", "matplotlib"} & sys.modules.keys()
+    assert not heavy, f"{name} imports {heavy}"
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
