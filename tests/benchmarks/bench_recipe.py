@@ -62,11 +62,10 @@ def timed(command: Sequence[object]) -> float:
 
 def ours(folder: Path, args: argparse.Namespace) -> dict[str, float]:
     jobs, steps = args.threads, ROOT / "steps"
-    made = 0.0
-    for name in ("train", "dev"):
-        made += timed([steps / "make_mfcc.sh", "--nj", jobs, folder / name])
-        made += timed([steps / "compute_vad.sh", "--nj", jobs, folder / name])
-        made += timed([steps / "prepare_feats.sh", "--nj", jobs, folder / name, folder / f"{name}_voiced"])
+    train, dev = folder / "train", folder / "dev"
+    made = timed([steps / "make_mfcc.sh", "--nj", jobs, "--also", dev, train])
+    made += timed([steps / "compute_vad.sh", "--nj", jobs, "--also", dev, train])
+    made += timed([steps / "prepare_feats.sh", "--nj", jobs, "--also", f"{dev}={dev}_voiced", train, f"{train}_voiced"])
     trained = timed([
         sys.executable, ROOT / "pyscripts/train.py", "--train", folder / "train_voiced", "--dev",
         folder / "dev_voiced", "--out", folder / "exp", "--scheme", "n+se-cp", "--epochs", args.epochs,
