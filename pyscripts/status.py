@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
+import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ser.base.errors import SerError, run_main
@@ -18,8 +22,12 @@ from ser.base.files import write_text
 from ser.base.progress import progress
 from ser.jobs.request import duration, last_lines
 from ser.jobs.status import STATES, PlannedRun, is_finished, planned_runs, seconds_left, status_of
+from ser.jobs.watch import view
 from ser.scoring.results import BASELINE
 from ser.training.runs import Run
+
+WATCH_SECONDS = 2.0  # between two views …
+WATCH_SHARE = 10.0  # … or so many times what a view takes: hundreds of runs on a network file system take long
 
 
 def show(place: Path, only: Sequence[str] | None) -> None:
@@ -46,8 +54,9 @@ def show_to_do(all_runs: Sequence[Run], left: Sequence[PlannedRun], waiting: boo
     """Print the runs that are left of `all_runs`, how long each takes, and those that wait for a pre-trained model."""
     print(f"{len(all_runs) - len(left)} of {len(all_runs)} runs are finished" + (", to do:" if left else ""))
     rows, known = [], []
+    times = dict(zip((run.folder for run in all_runs), seconds_left(all_runs), strict=True))
     for number, planned in enumerate(left, 1):
-        status, seconds = status_of(planned), seconds_left(planned.run, all_runs)
+        status, seconds = status_of(planned), times[planned.run.folder]
         state = "its data have changed" if status.state == "finished" else status.state
         detail = f", {status.detail}" if status.detail and status.state != "finished" else ""
         rows.append([str(number), name(planned.run), state + detail, f"about {duration(seconds)}" if seconds else ""])
@@ -77,12 +86,29 @@ def check(number: int, left: Sequence[PlannedRun]) -> None:
         raise SerError("\n  ".join([f"{len(failed)} of {number} runs failed:", *failed]))
 
 
+def watch(places: Sequence[Path]) -> None:
+    """Show the places again and again until all is done or Ctrl-C; once if the output is no terminal."""
+    shown = sys.stdout.isatty()
+    with suppress(KeyboardInterrupt):
+        while True:
+            began, (width, height) = time.monotonic(), shutil.get_terminal_size((10**4, 10**6))
+            views = [view(place, height // len(places), width) for place in places]
+            lines = "".join(f"{line}\033[K\n" if shown else f"{line}\n" for lines, _ in views for line in lines)
+            print(f"\033[H{lines}\033[J" if shown else lines, end="", flush=True)
+            if not shown or all(done for _, done in views):
+                break
+            time.sleep(max(WATCH_SECONDS, WATCH_SHARE * (time.monotonic() - began)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("places", type=Path, nargs="+", metavar="exp",
                         help="experiment folder, such as egs/mini/exp, or a file of runs (run.sh --plan)")
     parser.add_argument("--only", nargs="+", choices=STATES, metavar="STATE",
                         help=f"show runs in these states only: {', '.join(STATES)}")
+    parser.add_argument("--watch", action="store_true",
+                        help="show stages, and runs with learning curves and the time left, again and again until all "
+                             "is done or Ctrl-C; once if the output is no terminal")
     parser.add_argument("--to-do", action="store_true",
                         help="show the runs that are not finished on the data as they are now, and how long they take")
     parser.add_argument("--jobs", type=Path, metavar="FILE", help="with --to-do: write these runs to a file of runs")
@@ -94,9 +120,11 @@ def main() -> None:
     for place in args.places:
         if not place.exists():
             raise SerError(f"{place}: no such folder, nor a file of runs")
-        if not args.to_do and not args.check:
+        if not args.watch and not args.to_do and not args.check:
             show(place, args.only)
-    if args.to_do or args.check:
+    if args.watch:
+        watch(args.places)
+    elif args.to_do or args.check:
         runs = [planned for place in args.places for planned in planned_runs(place)]
         left = [planned for planned in progress(runs, len(runs), "looking at runs", "run")
                 if not is_finished(planned.run)]

@@ -9,7 +9,8 @@ import functools
 import os
 import re
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ser.training.history import dev_figures, read_history
 from ser.training.options import TrainOptions, read_config
 from ser.training.runs import CONFIG, FINISHED, Run, read_failure, read_runs, score_marker, training_marker
 
+_QUEUE_SECONDS = 30  # between questions to Slurm, which all users share
 STATES = ("finished", "trained", "running", "waiting", "failed", "stopped", "unreadable", "missing")
 
 
@@ -108,7 +110,7 @@ def status_of(planned: PlannedRun) -> RunStatus:
         return RunStatus(folder, state, detail, log)
 
     history = read_history(folder)
-    progress = f"epoch {len(history)}/{_epochs(run, history)}" if history else "no epoch yet"
+    progress = f"epoch {len(history)}/{epochs_of(run, history)}" if history else "no epoch yet"
     holder = read_holder(folder)
     if holder and is_held(folder, holder):
         return status("running", f"{progress}, {holder}")
@@ -146,24 +148,30 @@ def is_finished(run: Run) -> bool:
         return False
 
 
-def seconds_left(run: Run, others: Iterable[Run]) -> float | None:
-    """Return how long a run's training still takes: its own pace, else that of runs with the same data and scheme.
+def seconds_left(runs: Sequence[Run]) -> list[float | None]:
+    """Return how long the training of each run still takes: its own pace, else that of runs with like data and scheme.
 
-    None if none of them has finished an epoch.
+    None for those of which no run like them has finished an epoch.
     """
-    def kind(of: Run) -> tuple[object, ...]:
-        return of.recipe, of.features, of.train_data, of.options.network, of.options.scheme
+    def kind(run: Run) -> tuple[object, ...]:
+        return run.recipe, run.features, run.train_data, run.options.network, run.options.scheme
 
-    own = read_history(run.folder)
-    known = own or [record for other in others if kind(other) == kind(run) for record in read_history(other.folder)]
-    if not known:
-        return None
-    best = max(known, key=lambda record: run.options.score(dev_figures(record)))
-    expected = run.options.last_epoch(best["epoch"], _epochs(run, known))
-    return statistics.median(record["seconds"] for record in known) * max(0, expected - len(own))
+    histories = [read_history(run.folder) for run in runs]
+    alike: dict[tuple[object, ...], list[dict[str, Any]]] = {}
+    for run, history in zip(runs, histories, strict=True):
+        alike.setdefault(kind(run), []).extend(history)
+    left: list[float | None] = []
+    for run, own in zip(runs, histories, strict=True):
+        if not (known := own or alike[kind(run)]):
+            left.append(None)
+            continue
+        best = max(known, key=lambda record: run.options.score(dev_figures(record)))
+        expected = run.options.last_epoch(best["epoch"], epochs_of(run, known))
+        left.append(statistics.median(record["seconds"] for record in known) * max(0, expected - len(own)))
+    return left
 
 
-def _epochs(run: Run, history: Sequence[Mapping[str, Any]]) -> int:
+def epochs_of(run: Run, history: Sequence[Mapping[str, Any]]) -> int:
     """Return how many epochs a run is to have: more than its options say where the data are few (`min_updates`)."""
     if run.options.system == BASELINE:
         return len(run.options.listed_machines())
@@ -173,7 +181,7 @@ def _epochs(run: Run, history: Sequence[Mapping[str, Any]]) -> int:
 def _waits(planned: PlannedRun) -> tuple[str, str] | None:
     """Return state and detail of a run whose job is in Slurm's queue; None if no job of it is."""
     for log in planned.logs:
-        if queue := _queue():
+        if queue := _queue(int(time.monotonic() / _QUEUE_SECONDS)):
             title = Path(log).name.removesuffix(".JOB.log")
             if state := queue.get((slurm.array_name(title, log), planned.number)):
                 if state.state == "PENDING":
@@ -182,9 +190,9 @@ def _waits(planned: PlannedRun) -> tuple[str, str] | None:
     return None
 
 
-@functools.cache
-def _queue() -> dict[tuple[str, int], slurm.State]:
-    """Return this user's jobs in Slurm's queue; none if it cannot be asked."""
+@functools.lru_cache(1)
+def _queue(_: int) -> dict[tuple[str, int], slurm.State]:
+    """Return this user's jobs in Slurm's queue at a time; none if it cannot be asked."""
     try:
         return slurm.states_of_user()
     except (slurm.NoAnswer, SerError):
