@@ -5,10 +5,12 @@ Gathers the scores under <exp-dir>/<features>-<network>_<train data>_<scheme>_<i
 cells of weighted F1 (mean of the folds of a seed, then mean and standard deviation over seeds), prints them, and writes
 Markdown, CSV, PNG and HTML files with intervals, tests against No CP and against the baseline, confusion matrices, and
 the CopyPaste paper's numbers beside ours where the corpus is one of the paper's. A cell that lacks runs is marked with
-a *. With --corpora, makes the paper's tables over several.
+a *. With --corpora, makes the paper's tables over several. With --serve, makes nothing, and lets a browser on this
+machine read report.html and play its recordings.
 
 examples:
   pyscripts/report.py --exp-dir egs/ravdess/exp --seeds "0 1 2" --folds "1 2 3 4 5 6"
+  pyscripts/report.py --exp-dir egs/ravdess/exp --serve 8000
   pyscripts/report.py --corpora cremad=egs/cremad/exp iemocap=egs/iemocap/exp --out exp/tables --seeds "0 1 2" \\
     --folds iemocap="1 2 3 4 5"
 """
@@ -16,10 +18,13 @@ examples:
 from __future__ import annotations
 
 import argparse
+import socket
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from ser.apps.report_page import write_report_page
+from ser.apps.report_server import ReportServer
 from ser.base.arguments import named_folder
 from ser.base.errors import SerError, run_main
 from ser.scoring.collect import collect
@@ -56,6 +61,9 @@ def main() -> None:
     )
     parser.add_argument("--embed-audio", choices=("true", "false"), default="false",
                         help="report.html holds the first 4 s of each recording, instead of a link (default: false)")
+    parser.add_argument("--serve", type=int, metavar="PORT",
+                        help="serve the report that is there on 127.0.0.1 until Ctrl-C, with the recordings that the "
+                             "data directories of its runs name; 0: a free port")
     parser.add_argument("--note", action="append", default=[], metavar="TEXT", help="stands beside the tables")
     parser.add_argument(
         "--paper-corpus", metavar="NAME", help="corpus of the paper to compare with (default: that of --recipe, if any)"
@@ -65,6 +73,9 @@ def main() -> None:
         help="make the overall tables of these corpora instead, the paper's under the names that its tables have",
     )
     args = parser.parse_args()
+    if args.serve is not None:
+        serve(args)
+        return
     paper = read_paper(PAPER)
     if args.paper_corpus and args.paper_corpus not in paper["corpora"]:
         parser.error(f"--paper-corpus: the paper has {', '.join(paper['corpora'])}, not {args.paper_corpus}")
@@ -72,6 +83,16 @@ def main() -> None:
         report_overall(args, paper)
     else:
         report_corpus(args, paper)
+
+
+def serve(args: argparse.Namespace) -> None:
+    if args.corpora:
+        raise SerError("--serve is for the report of one corpus; leave out --corpora")
+    with ReportServer(args.exp_dir, (args.out or args.exp_dir / "results") / "report.html", args.serve) as server:
+        print(f"{server.address}\n(Ctrl-C ends it; from another machine: ssh -L {server.server_port}:127.0.0.1:"
+              f"{server.server_port} {socket.gethostname()}, then the same address there)", flush=True)
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
 
 
 def report_corpus(args: argparse.Namespace, paper: dict) -> None:

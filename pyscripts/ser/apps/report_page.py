@@ -80,6 +80,17 @@ def _curves(results: Results) -> list[dict[str, Any]]:
             for name, runs in found.items()]
 
 
+def recordings_at_hand(data: Path) -> dict[str, tuple[str, float, float | None]]:
+    """Return file, start and end (seconds) of the utterances of a data directory whose recordings a page can link.
+
+    A pipe is none, nor is a relative path, which counts from the folder that the steps were run in.
+    """
+    if not (data / "wav.scp").is_file():
+        return {}
+    return {utterance: (path, start, end) for utterance, (path, start, end) in read_utterances(data).items()
+            if not is_pipe(path) and os.path.isabs(path) and os.path.isfile(path)}
+
+
 class _Sounds:
     """Where the recordings of utterances are: `addresses` as a page in `folder` names them, each once."""
 
@@ -96,13 +107,7 @@ class _Sounds:
         return self._of_data(Path(str(record.get("work") or "")) / str(data)) if data else {}
 
     def _numbered(self, data: Path) -> Iterator[tuple[str, int]]:
-        if not (data / "wav.scp").is_file():
-            return
-        for utterance, source in read_utterances(data).items():
-            rxfile = source[0]
-            # A path counts from the folder that the steps were run in, which a page cannot know.
-            if is_pipe(rxfile) or not os.path.isabs(rxfile) or not os.path.isfile(rxfile):
-                continue
+        for utterance, source in recordings_at_hand(data).items():
             if source not in self._numbers:
                 try:
                     address = self._embedded(*source) if self.embed else self._linked(*source)
