@@ -34,6 +34,8 @@ from ser.scoring.predictions import average_by, check_complete, recordings_used,
 from ser.training.checkpoint import load_model
 from ser.training.device import set_up_device
 from ser.training.evaluation import posteriors
+from ser.training.frozen import frozen_for_evaluation
+from ser.training.optimiser import freeze
 from ser.training.options import TrainOptions
 from ser.training.runs import FINISHED, at_work, read_run, score_marker
 from ser.training.systems import SYSTEMS, Store, System
@@ -80,6 +82,7 @@ def score_tests(run: Path, tests: dict[str, Path], listed: set[str], device: tor
         marker.clear()
         if model is None:
             model, checkpoint = load_model(run / "best.pt", device)
+            freeze(model, TrainOptions(**checkpoint["options"]))
         marker.write(score_test(run, name, data, listed, model, checkpoint, device))
 
 
@@ -113,7 +116,7 @@ def score_test(
         if more["left_out"]:
             print(f"{name}: left out {more['left_out']} utterances, whose speakers have no second neutral one: "
                   + " ".join(utterances[index] for index in dilution.left_out), flush=True)
-    probabilities = posteriors(model, store, plan)
+    probabilities = posteriors(model, frozen_for_evaluation(store, str(data), model), plan)
     if not np.isfinite(probabilities).all():
         raise SerError(f"{best}: its posteriors on {data} are not finite; train again with --precision fp32")
     made_by = {

@@ -1,4 +1,4 @@
-"""Training from what the frozen layers made of the images: the same weights as from the images, and faster."""
+"""Training from what the frozen layers made of the images: the same weights as from the images, and made once."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import torch
 
 from ser.base.kaldi_tables import write_table
 from ser.data.arks import ArkWriter
-from ser.nets.image_classifier import SqueezeNet
+from ser.features.store import FeatureStore
+from ser.nets.image_classifier import ImageClassifier, SqueezeNet
 from ser.training.checkpoint import load_checkpoint
 from ser.training.classification import Classification
+from ser.training.frozen import FrozenStore
 from ser.training.history import read_history
 from ser.training.options import TrainOptions
 from ser.training.runs import Run
@@ -67,3 +69,78 @@ def test_the_weights_are_those_without_it(run_of: Run, monkeypatch) -> None:
     histories = [[{**epoch, "seconds": 0} for epoch in read_history(Path(run_of.work, out))]
                  for out in ("cached", "plain")]
     assert histories[0] == histories[1]
+
+
+@pytest.fixture
+def computed(monkeypatch) -> list[int]:
+    """How many images each call of a trunk has had."""
+    calls, trunk = [], ImageClassifier.trunk
+    monkeypatch.setattr(
+        ImageClassifier,
+        "trunk",
+        lambda network, rows, lengths: calls.append(len(lengths)) or trunk(network, rows, lengths),
+    )
+    return calls
+
+
+def test_another_seed_finds_what_was_computed(run_of: Run, computed: list[int]) -> None:
+    """Another seed, and another training set of the same images, compute nothing that was kept."""
+    run = replace(run_of, options=replace(run_of.options, seed=5, epochs=1))
+    Trainer(replace(run, out="first"), torch.device("cpu")).train()
+    computed.clear()
+    Trainer(replace(run, out="second"), torch.device("cpu")).train()
+    assert not computed
+    weights = [load_checkpoint(Path(run.work, out, "last.pt"))["model"] for out in ("first", "second")]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def frozen_network() -> SqueezeNet:
+    torch.manual_seed(1)
+    network = SqueezeNet(2)
+    network.features[:12].requires_grad_(False)
+    return network
+
+
+def outputs_of(data: list[str], network: SqueezeNet | None = None, batch: int = 4, precision: str = "fp32"):
+    store = FeatureStore.load(data, torch.device("cpu"), "uint8")
+    return FrozenStore(store, data[0], network or frozen_network(), precision, batch).whole(
+        np.arange(len(store.lengths))
+    )[0]
+
+
+def test_only_what_is_missing_is_computed(tmp_path: Path, computed: list[int]) -> None:
+    """Images are known by their content, whatever set they are in; other weights, batches or precision are others."""
+    both = [make_images(tmp_path / "a", 5, 1), make_images(tmp_path / "b", 6, 2)]
+    for name in ("feats.scp", "utt2num_frames", "utt2spk", "utt2emo"):  # ids are other than the first set's
+        table = Path(both[1], name)
+        table.write_text("".join(f"t{line}" for line in table.read_text().splitlines(True)))
+    first = outputs_of(both[:1])
+    assert computed == [4, 4], "a batch that is not full is filled up"
+    computed.clear()
+    everything = outputs_of(both)
+    assert computed == [4, 4]
+    assert torch.equal(everything[:5], first)
+    computed.clear()
+    assert torch.equal(outputs_of(both), everything) and not computed
+    other = frozen_network()
+    other.features[3].squeeze.bias.data.add_(1)
+    for options in ({"network": other}, {"batch": 3}, {"precision": "bf16"}):
+        outputs_of(both[:1], **options)
+        assert computed, options
+        computed.clear()
+
+
+def test_damage_and_a_full_disk_cost_time_only(tmp_path: Path, computed: list[int], capsys, monkeypatch) -> None:
+    data = [make_images(tmp_path / "a", 4, 1)]
+    first = outputs_of(data)
+    [kept] = tmp_path.rglob("*.safetensors")
+    kept.write_bytes(kept.read_bytes()[:-1])
+    computed.clear()
+    assert torch.equal(outputs_of(data), first) and computed == [4]
+    assert f"{kept}: damaged" in capsys.readouterr().out
+    assert torch.equal(outputs_of(data), first) and computed == [4], "and kept again"
+    kept.unlink()
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"total": 100 << 20, "free": 11 << 20}))
+    assert torch.equal(outputs_of(data), first)
+    assert "not kept, since less than 10% of the disk would stay free" in capsys.readouterr().out
+    assert not list(tmp_path.rglob("*.safetensors"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import shutil
@@ -111,6 +112,16 @@ class FeatureStore:
                 self._file.let_go_after(rows.nbytes)
         deviations = (squares / count - (total / count).square()).clamp_min(0).sqrt()
         return torch.where(deviations > 1e-6, deviations, 1.0).float()
+
+    def hashes(self) -> np.ndarray:
+        """Return a hash of each utterance's rows, (N,) of strings: equal rows have equal ones."""
+        found = []
+        for start, length in zip(self._offsets.tolist(), self.lengths.tolist(), strict=True):
+            rows = self.frames[start : start + length]
+            found.append(hashlib.blake2b(rows.cpu().numpy(), digest_size=16).hexdigest())
+            if self._file:
+                self._file.let_go_after(rows.nbytes)
+        return np.array(found)
 
     def prefetch(self, utterances: np.ndarray) -> None:
         """Have the kernel read these utterances (indices) in the background; returns at once.

@@ -28,7 +28,7 @@ from ser.training.checkpoint import transfer
 from ser.training.device import resolve_precision
 from ser.training.distributed import World
 from ser.training.evaluation import losses_and_choices
-from ser.training.frozen import FrozenStore
+from ser.training.frozen import FrozenStore, frozen_for_evaluation
 from ser.training.optimiser import freeze, make_optimiser, set_rate_factor, set_training
 from ser.training.options import TrainOptions
 from ser.training.runs import Run, inputs_hash
@@ -113,10 +113,9 @@ class Classification:
     def _compute_frozen(self) -> None:
         """Let what the network's first layers make of the images, if they are frozen, take the place of the images."""
         if self.network.frozen_layers():
-            plain = torch.autocast(self.device.type, enabled=False)
-            of_evaluation = self.dev.BATCH_ROWS[self.device.type] // int(self.dev.lengths.max())
-            self.train = FrozenStore(self.train, self.network, self._autocast(), self.options.batch_size)
-            self.dev = FrozenStore(self.dev, self.network, plain, of_evaluation)
+            self.train = FrozenStore(self.train, self.run.train[0], self.network, self.precision,
+                                     self.options.batch_size)
+            self.dev = frozen_for_evaluation(self.dev, self.run.dev, self.network)
 
     def _load(self, data: Sequence[str]) -> Store:
         """Return the store of a set; where several processes of a node want it, one copies it and all map the copy."""

@@ -1,4 +1,4 @@
-"""What the frozen layers of a network make of each example, computed once for all epochs."""
+"""What the frozen layers of a network make of each image, computed once for all epochs, trainings and tests."""
 
 from __future__ import annotations
 
@@ -9,40 +9,59 @@ import torch
 from torch import Tensor, nn
 
 from ser.augment.copypaste import BatchPlan
-from ser.base.progress import progress
-from ser.features.store import allocate
-from ser.training.systems import Store
+from ser.base.progress import Progress
+from ser.features.store import FeatureStore, allocate
+from ser.nets.image_classifier import ImageClassifier
+from ser.training.kept_outputs import KeptOutputs
 
 _GPU_SHARE = 0.5  # of what is free on a GPU that outputs may take
+_KEPT_AT_ONCE = 512  # images whose outputs are written to a file: a kill costs no more than these
 
 
 class FrozenStore:
-    """A store of the outputs of a network's `trunk` in place of the examples, which are all of one length.
+    """A store of the outputs of a network's `trunk` in place of the images, which are all of one size.
 
-    They are in memory, or in a memory-mapped scratch file in `$TMPDIR`, which disappears when the process ends.
+    They are in memory, or in a memory-mapped scratch file in `$TMPDIR`, which disappears when the process ends. What
+    an earlier process has kept (`KeptOutputs`) is read, and the rest computed and kept.
 
     Args:
-        store: the examples.
-        network: with `trunk(rows, lengths)`, in which nothing is random or trained.
-        autocast: how the outputs are computed, and so their type.
-        batch: examples computed at a time. Convolutions add up in an order that depends on it: in float32 the outputs
+        store: the images.
+        data: the directory, or packed set, beside whose images outputs are kept.
+        network: in whose `trunk` nothing is random or trained.
+        precision: bf16 or fp32: how the outputs are computed, and so their type.
+        batch: images computed at a time. Convolutions add up in an order that depends on it: in float32 the outputs
             are those of training batches of that size, bit for bit.
     """
 
-    def __init__(self, store: Store, network: nn.Module, autocast: torch.autocast, batch: int) -> None:
+    def __init__(self, store: FeatureStore, data: str, network: ImageClassifier, precision: str, batch: int) -> None:
         self.store, self.device, self.BATCH_ROWS = store, store.device, store.BATCH_ROWS
-        count = len(store.lengths)
-        batch = min(batch, count)
-        starts = range(0, count, batch)
-        self.outputs: Tensor | None = None
-        with torch.no_grad():
-            for start in progress(starts, len(starts), "frozen layers", "batch"):
-                indices = np.arange(batch) + min(start, count - batch)
-                with autocast:
-                    output = network.trunk(*store.whole(indices))
-                if self.outputs is None:
-                    self.outputs = _allocate((count, *output.shape[1:]), output.dtype, store.device)
-                self.outputs[indices[0] : indices[0] + batch] = output
+        images, first, places = np.unique(store.hashes(), return_index=True, return_inverse=True)
+        self._places, self._outputs = torch.from_numpy(places), torch.empty(0)
+        batch = min(batch, len(store.lengths))
+        kept, missing = KeptOutputs(data, network, (precision, batch), store.device), np.ones(len(images), bool)
+        for there, outputs in kept.read(images):
+            self._put(there, outputs, len(images))
+            missing[there] = False
+        todo = np.flatnonzero(missing)
+        piece = -(-_KEPT_AT_ONCE // batch) * batch
+        with Progress(-(-len(todo) // batch), "frozen layers", "batch") as report:
+            for start in range(0, len(todo), piece):
+                some, outputs = todo[start : start + piece], []
+                for at in range(0, len(some), batch):
+                    # A batch that is not full is filled up by repeating it.
+                    indices = first[np.resize(some[at : at + batch], batch)]
+                    with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16"):
+                        outputs.append(network.trunk(*store.whole(indices))[: len(some) - at])
+                    report.add()
+                outputs = torch.cat(outputs)
+                self._put(some, outputs, len(images))
+                kept.write(images[some], outputs)
+
+    def _put(self, places: np.ndarray, outputs: Tensor, count: int) -> None:
+        """Take the outputs of some of `count` images."""
+        if not len(self._outputs):
+            self._outputs = _allocate((count, *outputs.shape[1:]), outputs.dtype, self.device)
+        self._outputs[torch.from_numpy(places).to(self._outputs.device)] = outputs.to(self._outputs.device)
 
     @property
     def utterances(self) -> Sequence[str]:
@@ -66,11 +85,18 @@ class FrozenStore:
 
     def whole(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return the outputs of these examples, as `batch` does."""
-        chosen = self.outputs.index_select(0, torch.from_numpy(indices).to(self.outputs.device))
+        chosen = self._outputs.index_select(0, self._places[indices].to(self._outputs.device))
         return chosen.to(self.device, non_blocking=True), torch.from_numpy(self.lengths[indices])
 
     def prefetch(self, utterances: np.ndarray) -> None:
         """Do nothing: outputs are in memory, or read when they are asked for."""
+
+
+def frozen_for_evaluation(store: FeatureStore, data: str, network: nn.Module) -> FeatureStore | FrozenStore:
+    """Return what an evaluation reads: what the frozen layers make of the images, or of other networks the store."""
+    if not isinstance(network, ImageClassifier) or not network.frozen_layers():
+        return store
+    return FrozenStore(store, data, network, "fp32", store.BATCH_ROWS[store.device.type] // int(store.lengths.max()))
 
 
 def _allocate(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
