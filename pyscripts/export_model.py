@@ -14,7 +14,7 @@ from pathlib import Path
 from ser.apps.model_folder import write_model_folder
 from ser.base.errors import SerError, run_main
 from ser.training.options import read_config
-from ser.training.runs import CONFIG
+from ser.training.run_folder import CONFIG
 
 ROOT = Path(__file__).resolve().parent.parent
 

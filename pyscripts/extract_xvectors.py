@@ -52,7 +52,7 @@ class ExtractXvectors(FeatureStep):
         self.options = (fingerprint(self.checkpoint), device)
 
     def before_jobs(self, data: Path, target: Path) -> None:
-        from ser.training.runs import FINISHED
+        from ser.training.run_folder import FINISHED
 
         for name in self.also:
             (target / name).unlink(missing_ok=True)

@@ -29,7 +29,8 @@ from ser.data.labels import EMOTION_TABLE
 from ser.nets.imagenet import SUFFIXES, find_weights
 from ser.scoring.results import BASELINE
 from ser.training.options import CHOICES, OF_RUNS, TrainOptions, checked, meant, read_config, read_values
-from ser.training.runs import FINISHED, Run, refuse_other_options
+from ser.training.run_folder import FINISHED, refuse_other_options
+from ser.training.runs import Run
 from ser.training.systems import SYSTEMS
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -37,7 +37,8 @@ from ser.training.evaluation import posteriors
 from ser.training.frozen import frozen_for_evaluation
 from ser.training.optimiser import freeze
 from ser.training.options import TrainOptions
-from ser.training.runs import FINISHED, at_work, read_run, score_marker
+from ser.training.run_folder import FINISHED, at_work, score_marker
+from ser.training.runs import read_run
 from ser.training.systems import SYSTEMS, Store, System
 
 

@@ -26,7 +26,7 @@ from ser.predict import Recogniser
 from ser.scoring.predictions import read_predictions
 from ser.training.checkpoint import save_checkpoint
 from ser.training.options import TrainOptions
-from ser.training.runs import FINISHED
+from ser.training.run_folder import FINISHED
 from ser.training.systems import SYSTEMS
 
 if TYPE_CHECKING:

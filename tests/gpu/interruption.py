@@ -24,7 +24,8 @@ from ser.features.packed import pack
 from ser.training.classification import Classification
 from ser.training.history import read_history
 from ser.training.options import TrainOptions
-from ser.training.runs import FINISHED, Run
+from ser.training.run_folder import FINISHED
+from ser.training.runs import Run
 from ser.training.trainer import Trainer
 
 _TOLERANCE, _TIMES_REPEATED = 1e-3, 10.0

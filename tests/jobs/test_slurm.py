@@ -315,7 +315,8 @@ WORKER = """
 import sys, time
 from pathlib import Path
 from ser.training.history import add_epoch
-from ser.training.runs import at_work, read_run
+from ser.training.run_folder import at_work
+from ser.training.runs import read_run
 run = read_run(sys.argv[1], int(sys.argv[2])).folder
 with at_work(run, "is being trained"):
     kind = int(sys.argv[2])

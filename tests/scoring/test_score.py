@@ -21,8 +21,8 @@ from ser.base.kaldi_tables import read_table
 from ser.data.arks import ArkWriter, read_arks
 from ser.data.labels import Labels
 from ser.scoring.predictions import read_score, reason_for_no_score
-from ser.training.checkpoint import FINISHED
 from ser.training.options import TrainOptions
+from ser.training.run_folder import FINISHED
 from ser.training.runs import Run
 from ser.training.systems import SYSTEMS
 from ser.training.trainer import Trainer

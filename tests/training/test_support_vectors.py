@@ -20,7 +20,8 @@ from ser.training.checkpoint import load_checkpoint, load_model
 from ser.training.evaluation import embeddings, log_posteriors
 from ser.training.history import read_history
 from ser.training.options import TrainOptions
-from ser.training.runs import FINISHED, Run
+from ser.training.run_folder import FINISHED
+from ser.training.runs import Run
 from ser.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -32,7 +32,8 @@ from ser.training.device import set_up_device
 from ser.training.evaluation import log_posteriors
 from ser.training.history import add_epoch, keep_epochs, read_history
 from ser.training.options import TrainOptions
-from ser.training.runs import FINISHED, Run, at_work
+from ser.training.run_folder import FINISHED, at_work
+from ser.training.runs import Run
 from ser.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]

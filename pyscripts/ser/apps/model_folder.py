@@ -30,7 +30,7 @@ from ser.scoring.metrics import MEASURES
 from ser.scoring.predictions import read_score
 from ser.training.checkpoint import load_checkpoint
 from ser.training.options import TrainOptions, read_config
-from ser.training.runs import CONFIG, FINISHED
+from ser.training.run_folder import CONFIG, FINISHED
 from ser.training.systems import SYSTEMS
 
 _VAD = Path(__file__).resolve().parents[3] / "conf" / "vad.conf"  # what every run's features are made with

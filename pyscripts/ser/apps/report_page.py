@@ -25,7 +25,7 @@ from ser.scoring.result_tables import baseline_sentences, measure_tables, signif
 from ser.scoring.results import Results, test_title
 from ser.training.history import read_history
 from ser.training.options import read_config
-from ser.training.runs import CONFIG
+from ser.training.run_folder import CONFIG
 
 _EMBEDDED_SECONDS, _EMBEDDED_RATE = 4.0, 16000
 

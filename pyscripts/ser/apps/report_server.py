@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 from ser.apps.report_page import recordings_at_hand
 from ser.base.errors import SerError
 from ser.training.options import read_config
-from ser.training.runs import CONFIG
+from ser.training.run_folder import CONFIG
 
 _NAMES = ("127.0.0.1", "localhost")  # a page of another name that was pointed here may read nothing
 _CHUNK = 1 << 20

@@ -21,7 +21,8 @@ from ser.jobs import slurm
 from ser.scoring.results import BASELINE
 from ser.training.history import dev_figures, read_history
 from ser.training.options import TrainOptions, read_config
-from ser.training.runs import CONFIG, FINISHED, Run, read_failure, read_runs, score_marker, training_marker
+from ser.training.run_folder import CONFIG, FINISHED, read_failure, score_marker, training_marker
+from ser.training.runs import Run, read_runs
 
 _QUEUE_SECONDS = 30  # between questions to Slurm, which all users share
 STATES = ("finished", "trained", "running", "waiting", "failed", "stopped", "unreadable", "missing")

@@ -19,7 +19,7 @@ from ser.jobs.request import duration
 from ser.jobs.status import PlannedRun, RunStatus, epochs_of, planned_runs, seconds_left, status_of
 from ser.scoring.metrics import MEASURES
 from ser.training.history import dev_figures, read_history
-from ser.training.runs import FINISHED
+from ser.training.run_folder import FINISHED
 
 _ORDER = ("running", "failed", "unreadable", "stopped", "waiting", "trained", "missing", "finished")
 _BLOCKS = "▁▂▃▄▅▆▇█"

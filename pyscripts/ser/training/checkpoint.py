@@ -16,7 +16,7 @@ from torch import nn
 from ser.base.errors import SerError
 from ser.base.files import atomic_path
 from ser.training.options import TrainOptions
-from ser.training.runs import FINISHED
+from ser.training.run_folder import FINISHED
 from ser.training.systems import SYSTEMS
 
 _CONTENT = ("model", "classes", "front_end")

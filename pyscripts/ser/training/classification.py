@@ -31,7 +31,8 @@ from ser.training.evaluation import losses_and_choices
 from ser.training.frozen import FrozenStore, frozen_for_evaluation
 from ser.training.optimiser import freeze, make_optimiser, set_rate_factor, set_training
 from ser.training.options import TrainOptions
-from ser.training.runs import Run, inputs_hash
+from ser.training.run_folder import inputs_hash
+from ser.training.runs import Run
 from ser.training.systems import SYSTEMS, Store
 
 

@@ -29,7 +29,8 @@ from ser.training.checkpoint import load_checkpoint, save_checkpoint
 from ser.training.distributed import World
 from ser.training.history import add_epoch, keep_epochs
 from ser.training.options import RECORD
-from ser.training.runs import CONFIG, Run, at_work, refuse_other_options, training_marker
+from ser.training.run_folder import CONFIG, at_work, refuse_other_options, training_marker
+from ser.training.runs import Run
 from ser.training.systems import SYSTEMS
 
 _SAVE_SECONDS = 600.0  # within a long epoch: what a lost machine costs at most

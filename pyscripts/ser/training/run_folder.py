@@ -1,0 +1,95 @@
+"""The folder of a run: whether its training and scores are finished and current, at work, or failed, and with what."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ser.base.errors import SerError
+from ser.base.files import Marker, fingerprint, write_text
+from ser.base.lock import FolderLock
+from ser.data.labels import EMOTION_TABLE, SPEAKER_TABLE
+from ser.features.packed import label_file
+from ser.scoring.predictions import score_folder
+from ser.training.options import TrainOptions
+from ser.training.runs import Run
+from ser.training.systems import SYSTEMS
+
+FINISHED = ".train.done"  # all epochs are done
+CONFIG = "config.yaml"
+_FAILURE = "failed.json"
+
+
+@contextlib.contextmanager
+def at_work(folder: Path, doing: str) -> Iterator[None]:
+    """Hold a run's folder for this process, and leave a note there if the work fails.
+
+    Raises:
+        SerError: another process works in that folder.
+    """
+    with FolderLock(folder, doing):
+        (folder / _FAILURE).unlink(missing_ok=True)
+        try:
+            yield
+        except Exception as error:
+            with contextlib.suppress(OSError):  # a full disk is perhaps what it failed with
+                said = {"doing": doing, "error": str(error) or type(error).__name__, "time": time.time()}
+                write_text(folder / _FAILURE, json.dumps(said) + "\n")
+            raise
+
+
+def read_failure(folder: Path) -> str | None:
+    """Return what the last work in a run's folder failed with; None if it did not fail."""
+    try:
+        return str(json.loads((folder / _FAILURE).read_text(encoding="utf-8"))["error"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def inputs_hash(run: Run, features: str) -> str:
+    """Return a hash of what a training is made from: features (their hash), labels and the pre-trained model."""
+    labels = [label_file(folder, run.options.labels) for folder in run.data]
+    donor = Path(run.options.init)
+    return fingerprint(features, *labels, donor / "best.pt" if donor.is_dir() else donor)
+
+
+def training_marker(run: Run) -> Marker:
+    """Return the marker of a run's training, which is current if it has finished with these options on these data.
+
+    Raises:
+        SerError: features are missing.
+    """
+    identity = SYSTEMS[run.options.system].identity(run.data)
+    return Marker(run.folder / FINISHED, fingerprint(inputs_hash(run, identity), run.options.changed()))
+
+
+def score_marker(folder: Path, test: str, data: Path) -> Marker:
+    """Return the marker of a run's score on a test set, which is current if the score is this network's on these data.
+
+    Raises:
+        SerError: the test set has no features.
+    """
+    options = TrainOptions.read([folder / CONFIG])
+    identity = SYSTEMS[options.system].identity([str(data)])
+    tables = (data / EMOTION_TABLE, data / SPEAKER_TABLE)
+    digest = fingerprint(folder / "best.pt", options.changed(), identity, *tables)
+    return Marker(score_folder(folder, test) / ".done", digest)
+
+
+def refuse_other_options(run: Run) -> None:
+    """Check that what is in a run's folder is this very training, or the same one with another end.
+
+    Raises:
+        SerError: a training with other options is there; a finished one may not even go on for longer.
+    """
+    config = run.folder / CONFIG
+    if not (config.exists() and (run.folder / "last.pt").exists()):
+        return
+    there, finished = TrainOptions.read([config]), (run.folder / FINISHED).exists()
+    if there != run.options if finished else there.identity() != run.options.identity():
+        raise SerError(f"{run.folder}: holds a {'finished' if finished else 'begun'} training with other options "
+                       f"({'; '.join(run.options.differences(there))}); give this one a name of its own (run.sh --tag "
+                       "NAME, train.py --out FOLDER), or remove that folder")
