@@ -10,7 +10,8 @@ from ser.base.kaldi_tables import write_table
 from ser.data.datadir import HOW_MADE, SPEAKER_TABLES, TABLES, DataDir, spk2utt, validate
 
 # Tables made from the audio are not copied, except for the VAD, which is right for the speech in the mix.
-OF_CLEAN_AUDIO = ("feats.scp", "utt2num_frames", "cmvn.scp", "utt2cmvn", "utt2num_cmvn", "utt2noise")
+OF_CLEAN_AUDIO = ("feats.scp", "utt2num_frames", "cmvn.scp", "utt2cmvn", "utt2num_cmvn", "utt2noise", "units.scp",
+                  "units.txt")
 
 
 def copied_tables(data: DataDir, suffixes: Collection[str], own_vad: bool) -> dict[str, dict[str, str]]:

@@ -36,7 +36,7 @@ from ser.data import rearrange
 from ser.data.arks import ArkWriter, ark_identities, ark_of
 
 _NAMED_DROPS = 5
-_FEATURE_TABLES = ("feats.scp", "vad.scp", "utt2num_frames", "utt2dur")
+_FEATURE_TABLES = ("feats.scp", "vad.scp", "utt2num_frames", "utt2dur", "units.scp", "units.txt")
 _STATISTICS_TABLES = ("cmvn.scp", "utt2cmvn", "utt2num_cmvn")  # made of both features and VAD
 
 
@@ -296,7 +296,7 @@ class _Place:
 
 def _withdraw(step: FeatureStep, target: Path) -> None:
     """Remove the step's table, statistics, and feature tables of other utterances, so that nothing looks finished."""
-    for name in (step.scp, *_STATISTICS_TABLES):
+    for name in (step.scp, *(_STATISTICS_TABLES if step.scp in ("feats.scp", "vad.scp") else ())):
         (target / name).unlink(missing_ok=True)
     if (target / "utt2spk").exists():
         utterances = read_table(target / "utt2spk", sorted_keys=False).keys()

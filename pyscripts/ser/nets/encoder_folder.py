@@ -26,12 +26,14 @@ class EncoderFolder:
         path: the folder, absolute.
         kind: one of `KINDS`.
         layers: how many transformer layers the encoder has.
+        dim: numbers of a hidden state.
         normalise: whether each waveform is brought to mean 0 and variance 1.
     """
 
     path: Path
     kind: str
     layers: int
+    dim: int
     normalise: bool
 
     @property
@@ -82,9 +84,11 @@ def read_encoder_folder(path: str | os.PathLike[str]) -> EncoderFolder:
         raise SerError(f"{folder / PREPROCESSOR}: sampling_rate is {extractor['sampling_rate']}; encoders are those of "
                        f"{RATE} Hz")
     layers = config.get("encoder_layers" if kind == "whisper" else "num_hidden_layers")
-    if not isinstance(layers, int) or layers < 1:
-        raise SerError(f"{folder / CONFIG}: does not say how many layers the encoder has; copy the file again")
-    found = EncoderFolder(folder, kind, layers, bool(extractor.get("do_normalize", kind != "whisper")))
+    dim = config.get("d_model" if kind == "whisper" else "hidden_size")
+    if not all(isinstance(number, int) and number > 0 for number in (layers, dim)):
+        raise SerError(f"{folder / CONFIG}: does not say how many layers of what size the encoder has; copy the file "
+                       "again")
+    found = EncoderFolder(folder, kind, layers, dim, bool(extractor.get("do_normalize", kind != "whisper")))
     if len(found.files) == 2:
         raise SerError(f"{folder}: has no weights ({' or '.join(WEIGHTS)}); copy them there")
     return found
