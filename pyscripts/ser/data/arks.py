@@ -22,6 +22,8 @@ from ser.base.kaldi_tables import read_table
 _INDEXED = re.compile(r"(?P<ark>.+):(?P<offset>\d+)(?P<range>\[[\d:,]*\])?")
 _WIDTHS = {b"FV ": 4, b"DV ": 8, b"FM ": 4, b"DM ": 8}  # bytes per value of vectors and matrices
 _COMPRESSED = (b"CM ", b"CM2", b"CM3")
+# Kaldi's kOneByteUnsignedInteger and kTwoByteSignedInteger: token, least value, span, type of what is stored
+_WHOLE_NUMBERS = {np.dtype(np.uint8): (b"CM3", 0, 255, "<u1"), np.dtype(np.int16): (b"CM2", -32768, 65535, "<u2")}
 ONE_BYTE, TWO_BYTES = 1, 3  # Kaldi's kAutomaticMethod and kTwoByteAuto
 
 
@@ -60,15 +62,17 @@ class ArkWriter:
         return self
 
     def write(self, utterance: str, array: np.ndarray) -> None:
-        """Append a float32 or float64 matrix (frames, dimensions) or vector (frames,), or a uint8 matrix.
+        """Append a float32 or float64 matrix (frames, dimensions) or vector (frames,), or a uint8 or int16 matrix.
 
-        Bytes are written as Kaldi's compressed matrix of whole numbers 0 to 255 (CM3), which loses nothing.
+        Whole numbers become Kaldi's compressed matrices of one byte (CM3) or of two (CM2), which lose nothing.
         """
         self._lines.append(f"{utterance} {self.ark}:{self._ark_file.tell() + len(utterance.encode()) + 1}\n")
         try:
-            if array.dtype == np.uint8:
-                header = struct.pack("<ffii", 0, 255, *array.shape)
-                self._ark_file.write(b"%b \0BCM3 %b%b" % (utterance.encode(), header, array.tobytes()))
+            if array.dtype in _WHOLE_NUMBERS:
+                token, least, span, stored = _WHOLE_NUMBERS[array.dtype]
+                header = struct.pack("<ffii", least, span, *array.shape)
+                values = (array.astype(np.int32) - least).astype(stored).tobytes()
+                self._ark_file.write(b"%b \0B%b %b%b" % (utterance.encode(), token, header, values))
                 return
             method = int(self.compress) if self.compress and array.ndim == 2 else None
             kaldiio.save_ark(self._ark_file, {utterance: array}, compression_method=method)

@@ -2,7 +2,7 @@
 
 A packed set holds the features of any number of utterances in one file that is memory-mapped, not read:
 
-    frames.bin      (T, D) float16, float32 or uint8, row-major, little-endian: all utterances end to end
+    frames.bin      (T, D) float16, float32, uint8 or int16, row-major, little-endian: all utterances end to end
     lengths.npy     (N,) int32 frames of each utterance
     utterances      their ids, one a line
     <table>.npz     of each label table: classes (K,) sorted, and indices (N,) int32 into them
@@ -35,9 +35,12 @@ from ser.base.kaldi_tables import read_table
 from ser.base.progress import progress
 from ser.data.arks import ark_identities, read_arks
 
-DTYPES = ("float16", "float32", "uint8")
+DTYPES = ("float16", "float32", "uint8", "int16")
+_WHOLE = {"uint8": "0 to 255, as images have; run steps/make_spectrogram.sh again",
+          "int16": "of 16 bits, as waveforms have; run steps/make_waveforms.sh again"}
 LABEL_TABLES = ("utt2spk", "utt2emo")
-FRONT_END = ("conf/mfcc.conf", "conf/encoder.conf", "conf/cmn.conf", "conf/spectrogram.conf")  # options of features
+# Files with the options that made features
+FRONT_END = ("conf/mfcc.conf", "conf/encoder.conf", "conf/cmn.conf", "conf/spectrogram.conf", "conf/waveforms.conf")
 _OF_FEATURES = (*FRONT_END, "frame_shift")
 _SUMMARY, _FRAMES, _LENGTHS, _UTTERANCES = "packed.json", "frames.bin", "lengths.npy", "utterances"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -49,7 +52,7 @@ class Pack:
 
     Attributes:
         lengths: (N,) int32 frames of each utterance.
-        frames: (T, D) float16, float32 or uint8, read-only, memory-mapped.
+        frames: (T, D) float16, float32, uint8 or int16, read-only, memory-mapped.
         mapping: the memory map behind `frames`.
         utterances: N ids, read at the first access.
         digest: hash of ids, lengths and frames by content.
@@ -187,10 +190,10 @@ class CheckedFeatures:
             raise SerError(f"{scp}: {utterance} has features of shape {matrix.shape}, expected {shape}; "
                            "run steps/prepare_feats.sh again")
         with np.errstate(over="ignore", invalid="ignore"):
-            converted = np.ascontiguousarray(matrix, np.dtype(self._dtype).newbyteorder("<"))
-        if self._dtype == "uint8" and not np.array_equal(converted, matrix):
-            raise SerError(f"{scp}: {utterance} has features that are not whole numbers 0 to 255, as images have; "
-                           "run steps/make_spectrogram.sh again")
+            rounded = np.rint(matrix) if self._dtype in _WHOLE else matrix  # level 7 of 65536 is read as 6.9999
+            converted = np.ascontiguousarray(rounded, np.dtype(self._dtype).newbyteorder("<"))
+        if self._dtype in _WHOLE and not (np.abs(converted - matrix) < 0.01).all():
+            raise SerError(f"{scp}: {utterance} has features that are not whole numbers {_WHOLE[self._dtype]}")
         if not np.isfinite(converted).all():
             if not np.isfinite(matrix).all():
                 raise SerError(f"{scp}: {utterance} has features that are not finite; run steps/prepare_feats.sh again")
@@ -232,7 +235,7 @@ def pack(data: Sequence[str | os.PathLike[str]], folder: str | os.PathLike[str],
         data: directories with feats.scp and utt2num_frames, made by one front end.
         folder: the packed set's; an earlier set in it is replaced.
         dtype: one of `DTYPES`. float16 keeps 11 significant bits: a relative rounding error of at most 2^-11, and an
-            absolute one of at most 2^-25 below 2^-14 (IEEE 754). uint8 is for images, whose values are bytes.
+            absolute one of at most 2^-25 below 2^-14 (IEEE 754). uint8 is for images, int16 for waveforms.
 
     Raises:
         SerError: as `CheckedFeatures`; or front ends differ, or the disk has too little room.

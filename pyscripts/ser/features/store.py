@@ -171,6 +171,12 @@ class FeatureStore:
         return rows.to(self.device, non_blocking=True).float()
 
 
+class WaveformStore(FeatureStore):
+    """Waveforms of many utterances, end to end: a row of `frames`, which are int16, is a sample at 16 kHz."""
+
+    BATCH_ROWS: ClassVar = {"cuda": 240 * 16000, "cpu": 16 * 16000}
+
+
 def in_length_order(lengths: np.ndarray, rows: int) -> Iterator[np.ndarray]:
     """Yield the indices of `lengths` (N,) in batches of similar lengths, longest first.
 

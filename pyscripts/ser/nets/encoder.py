@@ -22,7 +22,6 @@ from ser.nets.encoder_folder import RATE, EncoderFolder, read_encoder_folder
 
 _INT16_SCALE = 32768.0
 _NOT_NEEDED = ("masked_spec_embed", "decoder.")  # parameters that a folder may lack
-_LONGEST_SECONDS = 60  # attention takes memory by the square of the length
 
 
 def load_encoder(path: str | os.PathLike[str], layer: int | None = None) -> Encoder:
@@ -72,7 +71,7 @@ class Encoder(nn.Module):
     """
 
     dim: int
-    longest: int = _LONGEST_SECONDS * RATE
+    longest: int
 
     def num_frames(self, samples: Any) -> Any:
         """Return how many frames so many samples give (a number, or a tensor of them); 0 or less for too few."""
@@ -104,6 +103,7 @@ class _OfWaveforms(Encoder):
         super().__init__()
         self.front_end, self.projection, self.encoder = model.feature_extractor, model.feature_projection, model.encoder
         self.dim, self.normalise, self._inside = model.config.hidden_size, folder.normalise, None
+        self.longest = round(folder.longest * RATE)
         self.steps = list(zip(model.config.conv_kernel, model.config.conv_stride, strict=True))
         if layer < folder.layers:
             self.encoder.layers = self.encoder.layers[:layer]
@@ -147,8 +147,7 @@ class _Whisper(Encoder):
     def __init__(self, folder: EncoderFolder, model: nn.Module, extractor: Any, layer: int) -> None:
         super().__init__()
         self.extractor, self.encoder, self.config = extractor, model.encoder, model.encoder.config
-        self.hop, self.dim = extractor.hop_length, self.config.d_model
-        self.longest = 2 * self.config.max_source_positions * self.hop
+        self.hop, self.dim, self.longest = extractor.hop_length, self.config.d_model, round(folder.longest * RATE)
         if layer < folder.layers:
             self.encoder.layers, self.encoder.layer_norm = self.encoder.layers[:layer], nn.Identity()
 

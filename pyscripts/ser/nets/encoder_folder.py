@@ -14,27 +14,52 @@ from ser.base.files import fingerprint
 KINDS = {"hubert": "HuBERT", "wavlm": "WavLM", "wav2vec2": "wav2vec 2.0", "data2vec-audio": "data2vec-audio",
          "whisper": "Whisper"}  # by the model_type of config.json
 RATE = 16000  # Hz, of the audio that all of these models read
+SHORTEST = 400  # samples of a frame of every published one
+LONGEST = 60  # s, of those that state no limit: attention takes memory by the square of the length
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
 @dataclass(frozen=True)
-class EncoderFolder:
-    """What a folder says.
+class EncoderConfig:
+    """What an encoder is, but for its weights: the content of its config.json and preprocessor_config.json."""
 
-    Attributes:
-        path: the folder, absolute.
-        kind: one of `KINDS`.
-        layers: how many transformer layers the encoder has.
-        dim: numbers of a hidden state.
-        normalise: whether each waveform is brought to mean 0 and variance 1.
-    """
+    config: dict[str, Any]
+    preprocessor: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """One of `KINDS`."""
+        return self.config["model_type"]
+
+    @property
+    def layers(self) -> int:
+        """How many transformer layers the encoder has."""
+        return self.config["encoder_layers" if self.kind == "whisper" else "num_hidden_layers"]
+
+    @property
+    def dim(self) -> int:
+        """Numbers of a hidden state."""
+        return self.config["d_model" if self.kind == "whisper" else "hidden_size"]
+
+    @property
+    def normalise(self) -> bool:
+        """Whether each waveform is brought to mean 0 and variance 1."""
+        return bool(self.preprocessor.get("do_normalize", self.kind != "whisper"))
+
+    @property
+    def longest(self) -> float:
+        """Seconds of the longest waveform that it takes."""
+        if self.kind != "whisper":
+            return LONGEST
+        return 2 * self.config.get("max_source_positions", 1500) * self.preprocessor.get("hop_length", 160) / RATE
+
+
+@dataclass(frozen=True)
+class EncoderFolder(EncoderConfig):
+    """An encoder whose files are in the folder `path`, which is absolute."""
 
     path: Path
-    kind: str
-    layers: int
-    dim: int
-    normalise: bool
 
     @property
     def files(self) -> list[Path]:
@@ -88,7 +113,7 @@ def read_encoder_folder(path: str | os.PathLike[str]) -> EncoderFolder:
     if not all(isinstance(number, int) and number > 0 for number in (layers, dim)):
         raise SerError(f"{folder / CONFIG}: does not say how many layers of what size the encoder has; copy the file "
                        "again")
-    found = EncoderFolder(folder, kind, layers, dim, bool(extractor.get("do_normalize", kind != "whisper")))
+    found = EncoderFolder(config, extractor, folder)
     if len(found.files) == 2:
         raise SerError(f"{folder}: has no weights ({' or '.join(WEIGHTS)}); copy them there")
     return found
