@@ -16,8 +16,8 @@
 #
 # --paper copypaste, Tables 2 to 6: the CopyPaste schemes, with and without noisy copies, from random weights and from a
 # pre-trained model.
-# --paper noise-mixup, Tables 2, 3, 5 and 6, Figures 4 to 6: a network on spectrogram images of blocks of a second, with and
-# without noisy copies at 40, 20 and 15 dB, and CopyPaste's ResNet on the same blocks, with blocks split at random as in
+# --paper noise-mixup, Tables 2, 3, 5 and 6, Figures 2 and 4 to 6: a network on spectrogram images of blocks of a second,
+# with and without noisy copies at 40, 20 and 15 dB, and CopyPaste's ResNet on the same blocks, with blocks split at random as in
 # the paper and by speaker; of IEMOCAP's improvised part with excitement in place of happiness, too.
 set -euo pipefail
 # shellcheck source=local/common.sh

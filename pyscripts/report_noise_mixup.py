@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Make the tables of the noise mix-up paper, ours beside the paper's: Tables 2, 3, 5 and 6, Figures 4 to 6.
+"""Make the tables of the noise mix-up paper, ours beside the paper's: Tables 2, 3, 5 and 6, Figures 2 and 4 to 6.
 
 Reads experiment folders as pyscripts/report.py does, and beside each (data… for exp…) the counts, the leak and the
-noise of its lists; prints the tables, and writes noise_mixup.md, noise_mixup.csv and a figure of each set and split.
+noise of its lists; prints the tables, and writes noise_mixup.md, noise_mixup.csv, a clean and a noisy image of each set
+and a figure of each set and split.
 
 example:
   pyscripts/report_noise_mixup.py --set ravdess segment egs/ravdess/exp_1s-segment \\
@@ -20,6 +21,7 @@ from ser.base.errors import SerError, run_main
 from ser.base.files import write_text
 from ser.scoring import plots
 from ser.scoring.collect import collect
+from ser.scoring.noise_figure import draw_clean_and_noisy
 from ser.scoring.noise_mixup_tables import (
     SYSTEM,
     Row,
@@ -43,8 +45,7 @@ def read_set(name: str, split: str, exp_dir: Path, seeds: list[int] | None) -> S
     """
     if split not in SPLITS:
         raise SerError(f"--set {name} {split}: the split is one of {', '.join(SPLITS)}")
-    data = exp_dir.absolute().with_name(exp_dir.name.replace("exp", "data", 1))
-    texts = {}
+    data, texts = data_of(exp_dir), {}
     for file in ("counts.tsv", "leak", "noise/about"):
         if not (data / file).is_file():
             raise SerError(f"{data / file}: no such file; {exp_dir} is not of blocks, or stages 0 to 2 have not run")
@@ -53,6 +54,18 @@ def read_set(name: str, split: str, exp_dir: Path, seeds: list[int] | None) -> S
     counts = [(row[0], *map(int, row[1:])) for row in rows]
     return SetResults(name, split, collect(exp_dir, name, seeds), counts, texts["leak"].strip(),
                       texts["noise/about"].strip())
+
+
+def data_of(exp_dir: Path) -> Path:
+    """Return the folder of the data that the runs of an experiment folder were made from."""
+    return exp_dir.absolute().with_name(exp_dir.name.replace("exp", "data", 1))
+
+
+def plot_images(path: Path, data: Path) -> str | None:
+    """Draw a clean block and its copy at the tests' lowest SNR; return which it is, None where there are no images."""
+    noisy = {float(folder.name.split("_")[1].removeprefix("snr")): folder for folder in data.glob("test_snr*_spec")}
+    clean = [folder for name in ("all_spec", "test_spec") if (folder := data / name).is_dir()]
+    return draw_clean_and_noisy(path, clean[0], noisy[min(noisy)]) if noisy and clean else None
 
 
 def plot(path: Path, rows: list[Row], paper: dict) -> None:
@@ -93,6 +106,9 @@ def main() -> None:
     parts = ["# Noise mix-up: results", f"The paper is {paper['source']}."]
     parts += [table.markdown() for table in tables]
     args.out.mkdir(parents=True, exist_ok=True)
+    for name, exp_dir in sorted({name: exp_dir for name, _, exp_dir in args.sets}.items()):
+        if block := plot_images(args.out / f"images_{name}.png", data_of(Path(exp_dir))):
+            parts.append(f"![Figure 2: {name}, block {block}, clean and with noise](images_{name}.png)")
     for one in sets:
         name = f"wavgf1_{one.name}_{one.split}.png"
         plot(args.out / name, [row for row in rows if row.of is one], paper)

@@ -15,8 +15,11 @@ from sklearn.metrics import precision_recall_fscore_support
 from test_report import same, write_run
 
 from ser.base.errors import SerError
+from ser.base.kaldi_tables import write_table
+from ser.data.arks import ArkWriter
 from ser.data.segments import count_blocks
 from ser.scoring.metrics import accuracy, count_confusion, weighted_precision, weighted_recall
+from ser.scoring.noise_figure import draw_clean_and_noisy
 from ser.scoring.noise_mixup_tables import read_paper
 
 PAPER = ROOT / "conf" / "noise-mixup_tables.json"
@@ -110,6 +113,38 @@ def test_ours_stand_beside_the_papers(work: Path, monkeypatch: pytest.MonkeyPatc
     assert (work / "out" / "wavgf1_iemocap-ahsn_segment.png").stat().st_size > 1000
     lines = (work / "out" / "noise_mixup.csv").read_text().splitlines()
     assert len(lines) == 1 + 2 * 3 * 2 * 4, "splits, conditions of the tag paper, tests, figures"
+
+
+def make_images(data: Path, change: dict[str, int], noise: bool = True, conf: str = "") -> Path:
+    """Images of several blocks, each drawn at random with some of its points set to 255."""
+    (data / "conf").mkdir(parents=True)
+    (data / "conf" / "spectrogram.conf").write_text(f"{conf}\n")
+    draw = np.random.default_rng(3)
+    with ArkWriter(data / "feats.ark", data / "feats.scp") as writer:
+        for block, changed in change.items():
+            image = draw.integers(0, 250, (259, 257)).astype(np.uint8)
+            image.ravel()[:changed] = 255
+            writer.write(block, image)
+    if noise:
+        write_table(data / "utt2noise", dict.fromkeys(change, "12.5 0 noise.wav"))
+    return data
+
+
+def test_figure_2_is_of_the_median_block(work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clean = make_images(work / "data_1s" / "all_spec", dict.fromkeys("abc", 0), noise=False)
+    noisy = make_images(work / "data_1s" / "test_snr15_spec", {"a": 9000, "b": 0, "c": 500})
+    make_images(work / "data_1s" / "test_snr40_spec", {"a": 1})
+    report(work, monkeypatch, "ravdess")
+    assert "![Figure 2: ravdess, block c, clean" in (work / "out" / "noise_mixup.md").read_text()
+    assert (work / "out" / "images_ravdess.png").stat().st_size > 10_000
+    assert draw_clean_and_noisy(tmp_path / "a.svg", clean, noisy, "a") == "a"
+    assert "noisy, 12.5 dB" in re.sub(r"<!-- (.*?) -->", r"\1", (tmp_path / "a.svg").read_text())
+    with pytest.raises(SerError, match="has no image of d of"):
+        draw_clean_and_noisy(tmp_path / "d.png", clean, noisy, "d")
+    with pytest.raises(SerError, match="no noisy copies"):
+        draw_clean_and_noisy(tmp_path / "d.png", noisy, clean)
+    with pytest.raises(SerError, match="made with other options"):
+        draw_clean_and_noisy(tmp_path / "d.png", clean, make_images(tmp_path / "x", {"a": 1}, conf="--hop=60"))
 
 
 def test_a_corpus_that_the_paper_has_not_stands_alone(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:

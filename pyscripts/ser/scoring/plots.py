@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,6 +98,25 @@ def confusion_matrices(
             colour = "white" if share[place] > 55 else "black"
             text.set(text=f"{share[place]:.0f} %\n{matrix[place]}", color=colour, fontsize=8)
         axes.set(title=name, xlabel="hypothesis", ylabel="reference")
+        axes.label_outer()
+    _save(figure, path)
+
+
+def image_row(
+    path: str | os.PathLike[str], images: Mapping[str, np.ndarray], xlim: tuple[float, float],
+    ylim: tuple[float, float], xlabel: str, ylabel: str, origin: str,
+) -> None:
+    """Draw images (H, W, 3) uint8, each with its title, side by side.
+
+    `xlim` and `ylim` are what their edges are on the axes; the first row of an image is at its top, which is the high
+    end of the vertical axis with origin `lower`, and its low end with `upper`.
+    """
+    figure = Figure(figsize=(4.4 * len(images) + 0.6, 4), dpi=120, layout="constrained")
+    extent = (*xlim, *(ylim if origin == "lower" else ylim[::-1]))
+    for number, (title, image) in enumerate(images.items(), 1):
+        axes = figure.add_subplot(1, len(images), number)
+        axes.imshow(image, extent=extent, aspect="auto", interpolation="nearest")
+        axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
         axes.label_outer()
     _save(figure, path)
 
