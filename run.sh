@@ -45,6 +45,8 @@ read_options() {
 --tag= T                    ends the names of the runs' folders, beside runs of other training options
 --baseline=true BOOL        beside the networks of system mfcc on emotions, train and score what they have to beat: system
                             functionals, on the same features and folds
+--score-run= RUN            train nothing: score this finished run of another corpus on the tests of this one, over the
+                            classes of both; its system, with the options of that, is taken from the run
 --plan= FILE                run nothing; write a JSON line of every run to FILE
 # Where
 --corpus-dir= DIR           the corpus
@@ -112,6 +114,23 @@ if [ "$facts" -eq 0 ]; then
   SER_RECIPE=$recipe exec "$recipe_dir/run.sh" ${of_config[@]+"${of_config[@]}"} "$@"
 fi
 unset SER_RECIPE
+score_run=$(absolute "${opt[score-run]}") tests_only=false
+if [ -n "$score_run" ]; then
+  # What makes the run's features stands for options of this command; the user's words beat it.
+  [ "${opt[task]}" = emotion ] || die "--score-run scores emotions; $recipe has speakers"
+  [ -f "$score_run/config.yaml" ] || die "--score-run ${opt[score-run]}: no config.yaml there; name the folder of a run, …/seed<n>"
+  words=$("$SER_ROOT/pyscripts/plan_runs.py" --driver-options "$score_run/config.yaml")
+  mapfile -t words <<< "$words"
+  of_run=() of_system='' tests_only=true
+  for ((i = 0; i < ${#words[@]}; i += 2)); do
+    case ${words[i]} in
+      --system) of_run+=("${words[@]:i:2}") of_system=$("$SER_ROOT/local/system_${words[i + 1]}.sh" --list-options) ;;
+      --network) of_run+=("${words[@]:i:2}") ;;
+      *) if grep -qxF -e "${words[i]#--}" <<< "$of_system"; then of_run+=("${words[@]:i:2}"); fi ;;
+    esac
+  done
+  read_options "${@:1:facts}" "${of_run[@]}" ${of_config[@]+"${of_config[@]}"} "${@:facts+1}"
+fi
 [ "$recipe" = "$stated" ] || die "--recipe $recipe: this is the recipe $stated; call ./run.sh, or egs/$recipe/run.sh"
 [ ${#args[@]} -eq 0 ] || die "unexpected argument '${args[0]}' (--help lists the options)"
 [ "${opt[stage]}" -le "${opt[stop-stage]}" ] ||
@@ -182,7 +201,7 @@ task() { # <verb> …
   guarded "$task_program" ${for_task[@]+"${for_task[@]}"} --recipe "$recipe" --corpus-data "$corpus_data" --data "$data" \
     --exp "$exp" --system-block "$block" \
     --emotions "${opt[emotions]}" --folds "$folds" --train-data "${opt[train-data]}" --raw "$raw" --suffix "$suffix" \
-    --musan-dir "$musan_dir" "${jobs[@]}" "$@"
+    --tests-only "$tests_only" --musan-dir "$musan_dir" "${jobs[@]}" "$@"
 }
 raw=$(system raw)
 suffix=$(system suffix)
@@ -217,6 +236,10 @@ if [ "${opt[stage]}" -lt 5 ]; then
   options+=(${given[@]+"${given[@]/#/--given=}"})
   [ -z "${opt[tag]}" ] || options+=(--tag "${opt[tag]}")
   [ -z "$config" ] || options+=(--config "$config")
+  if [ -n "$score_run" ]; then
+    options+=(--score-run "$score_run")
+    [ ${#for_training[@]} -eq 0 ] || die "--score-run trains nothing; leave out ${for_training[0]}"
+  fi
   # Stage 4 alone scores the baseline where it has been trained. The config.yaml of a run means that run alone.
   if [ "${opt[baseline]}${opt[system]}${opt[task]}${of_config:-}" = truemfccemotion ]; then
     options+=(--baseline "$(system_program=$SER_ROOT/local/system_functionals.sh && system name)")
@@ -269,7 +292,9 @@ array() {
   guarded $2 JOB=1:"$(wc -l < "$runs")" "$log.JOB.log" "${@:3}"
 }
 
-if runs_stage 3; then
+if runs_stage 3 && [ -n "$score_run" ]; then
+  echo "$(date +%T) stage 3: nothing is trained; the network is that of $score_run"
+elif runs_stage 3; then
   begin 3 "training on ${opt[device]}, $train_data data"
   task training
   launcher=()

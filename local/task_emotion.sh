@@ -47,6 +47,7 @@ parse_options "$@" << 'END'
 --emotions= EMOTIONS        classes
 --folds= FOLDS              folds, if the recipe has any
 --train-data=clean D        clean, or clean+noise
+--tests-only=false BOOL     make the features of the tests alone, since nothing is trained
 --raw= S                    what the system appends to the name of a data directory before VAD …
 --suffix=_voiced S          … and for its features
 --musan-dir= DIR            MUSAN
@@ -113,7 +114,8 @@ snrs=$(sorted "${opt[snr]}" -rn) kinds=$(sorted "${opt[noise-kinds]}" -r) varian
 [ "$snrs" = "${opt_default[snr]}" ] || variant+=$(sed 's/^/-/; s/ /-/g; s/--/-m/g' <<< "$snrs")
 
 # Where folds share every recording, features are made once, of all of them.
-split_dirs=("$data") sets=(train dev test) train=$data/train test=$data/test
+split_dirs=("$data") sets=(train dev test) train=$data/train test=$data/test trained=true
+if [ "${opt[tests-only]}" = true ]; then trained='' sets=(test) opt[train-data]=clean; fi
 if [ -n "${opt[folds]}" ]; then
   split_dirs=() sets=(all) train=$data/all test=$data/all
   for fold in ${opt[folds]}; do split_dirs+=("$data/fold$fold"); done
@@ -150,12 +152,12 @@ make_copies() {
   local kind name noise_lists=''
   if ! needs_noise; then echo "no noisy copies: --test-snr none, and training on clean data"; return; fi
   prepare_noise "${opt[corpus-data]}" "$data"
-  for kind in $kinds; do
+  for kind in ${trained:+$kinds}; do
     [ -f "$data/noise/${kind}_train.scp" ] ||
       die "--noise-kinds: there is no $kind without --musan-dir; name that, or --noise-kinds noise"
+    noise_lists+="$data/noise/${kind}_train.scp "
   done
-  for kind in $kinds; do noise_lists+="$data/noise/${kind}_train.scp "; done
-  guarded augment_data_dir.sh --each true --snr "$snrs" "$train${opt[raw]}" "${noise_lists% }" \
+  [ -z "$trained" ] || guarded augment_data_dir.sh --each true --snr "$snrs" "$train${opt[raw]}" "${noise_lists% }" \
     "${train}_$noisy${opt[raw]}"
   for name in "${noisy_tests[@]}"; do
     guarded augment_data_dir.sh --snr "${name#test_snr}" "$test${opt[raw]}" "$data/noise/noise_test.scp" \
@@ -199,14 +201,15 @@ case "${args[*]}" in
     check_lists
     ;;
   'sets clean') printf "$data/%s\n" "${sets[@]}" ;;
-  'sets copies') ! needs_noise || printf '%s\n' "${train}_$noisy" "${noisy_tests[@]/#/$data/}" ;;
+  'sets copies') ! needs_noise || printf '%s\n' ${trained:+"${train}_$noisy"} "${noisy_tests[@]/#/$data/}" ;;
   copies) make_copies ;;
   'share clean')
-    [ -z "${opt[folds]}" ] || for set in train dev test; do share "$data/all$suffix" "$set" "$set$suffix"; done
+    [ -z "${opt[folds]}" ] || for set in ${trained:+train dev} test; do share "$data/all$suffix" "$set" "$set$suffix"; done
     ;;
   'share copies')
     if [ -n "${opt[folds]}" ] && needs_noise; then
-      share "${train}_$noisy$suffix" train "train_$noisy$suffix" "${train}_$noisy${opt[raw]}/utt2uniq"
+      [ -z "$trained" ] ||
+        share "${train}_$noisy$suffix" train "train_$noisy$suffix" "${train}_$noisy${opt[raw]}/utt2uniq"
       for set in "${noisy_tests[@]}"; do share "$data/$set$suffix" test "$set$suffix"; done
     fi
     ;;

@@ -7,7 +7,9 @@ run.sh calls this before anything else is done, so that a wrong option shows bef
 
 where the tag is --tag, or else what --config and the training options change against the recipe's own options: the
 file's name, and `option-value` for each option given here. A folder that holds a training with other options is
-refused.
+refused. With --score-run a trained run of another corpus is scored instead, in the folder
+
+    EXP/<features>-<network>_<train data>@<its corpus>[-fold<its fold>]_<scheme>_<init>[_<tag>]/[fold<k>/]seed<its seed>
 """
 
 from __future__ import annotations
@@ -27,13 +29,14 @@ from ser.base.errors import SerError, run_main
 from ser.base.files import write_text
 from ser.data.labels import EMOTION_TABLE
 from ser.nets.imagenet import SUFFIXES, find_weights
-from ser.scoring.results import BASELINE
+from ser.scoring.results import BASELINE, ELSEWHERE
 from ser.training.options import CHOICES, OF_RUNS, TrainOptions, checked, meant, read_config, read_values
-from ser.training.run_folder import FINISHED, refuse_other_options
+from ser.training.run_folder import CONFIG, FINISHED, refuse_other_options
 from ser.training.runs import Run
 from ser.training.systems import SYSTEMS
 
 ROOT = Path(__file__).resolve().parent.parent
+CARRIED = ("mfcc", BASELINE, "encoder")  # the systems whose runs can be scored on another corpus's tests
 PIPE = re.compile(r"pipe\.\d+\.yaml")  # what run.sh calls its copy of a pipe, which has no name of its own
 
 
@@ -66,6 +69,8 @@ def main() -> None:
     parser.add_argument("--baseline", metavar="FEATURES",
                         help="add the baseline's runs, on the same splits; they have the name of these features")
     parser.add_argument("--trained-baseline", action="store_true", help="add those only that are trained")
+    parser.add_argument("--score-run", type=Path, metavar="RUN",
+                        help="train nothing: score this finished run of another corpus on these splits' tests")
     parser.add_argument("--exp-dir", default="exp", metavar="EXP", help="(default: %(default)s)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where the runs go")
     parser.add_argument("training", nargs="*", metavar="-- --OPTION VALUE", help="options of conf/train.yaml")
@@ -81,8 +86,8 @@ def main() -> None:
         parser.error("--recipe and --out are needed")
     else:
         splits = read_splits(args.splits)
-        runs = list(plan(args, splits))
-        if args.baseline:
+        runs = list(plan_scores(args, splits) if args.score_run else plan(args, splits))
+        if args.baseline and not args.score_run:
             own = {"system": BASELINE, "network": None, "features": args.baseline, "scheme": "none", "init": "random",
                    "seeds": "0", "tag": "", "config": None, "training": []}
             runs += [run for run in plan(argparse.Namespace(**vars(args) | own), splits)
@@ -97,6 +102,10 @@ def driver_options(path: Path) -> list[str]:
     options, record = read_config(path)
     if not record:
         return []
+    if source := record.get("source"):
+        said = {"recipe": record.get("recipe"), "work-dir": record.get("work"), "folds": record.get("fold"),
+                "tag": record.get("tag"), "score-run": source}
+        return [word for name, value in said.items() if value not in (None, "") for word in (f"--{name}", str(value))]
     weights = init if Path(init := str(options.get("init", ""))).suffix in SUFFIXES else ""
     work, given = str(record.get("work") or ""), record.get("given")
     said = {
@@ -147,6 +156,47 @@ def plan(args: argparse.Namespace, splits: list[dict]) -> Iterator[Run]:
                     TrainOptions(**(asdict(options) | of_run)), args.device, args.recipe, args.task, features,
                     args.train_data, init_name, tag, fold, split["test_list"], tuple(args.given),
                 )
+
+
+def plan_scores(args: argparse.Namespace, splits: list[dict]) -> Iterator[Run]:
+    """Yield the runs that score a trained one on another corpus, fold by fold.
+
+    Raises:
+        SerError: there is no such run, or it cannot be scored on this corpus with these features.
+    """
+    source = args.score_run.resolve()
+    said = f"--score-run {args.score_run}"
+    if not (source / CONFIG).is_file() or not (source / FINISHED).exists():
+        raise SerError(f"{said}: no finished training there; name the folder of a run, …/seed<n>")
+    options, record = TrainOptions.read([source / CONFIG]), read_config(source / CONFIG)[1]
+    if options.labels != EMOTION_TABLE or record.get("source"):
+        raise SerError(f"{said}: name the folder of a run that was trained on emotions")
+    if options.system not in CARRIED:
+        raise SerError(f"{said}: a run of the system {options.system}; those of {', '.join(CARRIED)} can be scored on "
+                       "another corpus")
+    if Path(record["work"]).resolve() == Path.cwd():
+        raise SerError(f"{said}: a run of this corpus, which --stage 4 --config {source / CONFIG} scores")
+    if args.config and not driver_options(args.config):
+        raise SerError(f"{said}: nothing is trained, so leave out --config {args.config}")
+    if (args.system, args.features or args.system) != (options.system, record["features"]):
+        raise SerError(f"{said}: reads the features {record['features']}, not {args.features or args.system}; leave "
+                       "out the options of the system, which are taken from the run")
+    of_corpus, work = record["recipe"], Path(record["work"]).name
+    name = re.sub("[^A-Za-z0-9.]+", "-", of_corpus if work == of_corpus else f"{of_corpus}-{work}")
+    name += "" if record["fold"] is None else f"-fold{record['fold']}"
+    train_data, tag = f"{record['train_data']}{ELSEWHERE}{name}", args.tag or record["tag"]
+    condition = "_".join(filter(None, (f"{record['features']}-{options.network}", train_data, options.scheme,
+                                       record["init"], tag)))
+    for split in splits:
+        fold = split["fold"]
+        place = Path(args.exp_dir, condition, *([] if fold is None else [f"fold{fold}"]), f"seed{options.seed}")
+        if (place / CONFIG).is_file() and (other := read_config(place / CONFIG)[1].get("source")) != str(source):
+            raise SerError(f"{said}: {place} has the scores of {other}; give these a name of their own with --tag")
+        yield Run(
+            os.getcwd(), str(place), (), "", split["tests"], options, args.device, args.recipe, args.task,
+            record["features"], train_data, record["init"], tag, fold, split["test_list"], tuple(args.given),
+            str(source),
+        )
 
 
 def words(text: str, option: str) -> list[str]:

@@ -24,11 +24,13 @@ from torch import nn
 from ser.augment.dilution import DILUTED_TEST, Dilution, dilute
 from ser.base.arguments import named_folder
 from ser.base.errors import SerError, run_main
+from ser.base.words import some
 from ser.data.datadir import DataDir
 from ser.data.labels import EMOTION_TABLE, NEUTRAL, Labels
 from ser.data.rearrange import listed_utterances
 from ser.data.segments import utterance_of
 from ser.features.cmvn import BY_SPEAKER
+from ser.scoring.common_classes import over_common_classes
 from ser.scoring.metrics import MEASURES
 from ser.scoring.predictions import average_by, check_complete, recordings_used, write_no_score, write_score
 from ser.training.checkpoint import load_model
@@ -37,7 +39,7 @@ from ser.training.evaluation import posteriors
 from ser.training.frozen import frozen_for_evaluation
 from ser.training.optimiser import freeze
 from ser.training.options import TrainOptions
-from ser.training.run_folder import FINISHED, at_work, score_marker
+from ser.training.run_folder import FINISHED, adopt, at_work, score_marker
 from ser.training.runs import read_run
 from ser.training.systems import SYSTEMS, Store, System
 
@@ -61,19 +63,35 @@ def main() -> None:
         run = read_run(args.runs, args.job)
         os.chdir(run.work)
         folder, tests, device = Path(run.out), {name: Path(data) for name, data in run.tests.items()}, run.device
-        listed = listed_utterances(run.test_list) if run.test_list else set()
+        listed, source = listed_utterances(run.test_list) if run.test_list else set(), Path(run.source or run.out)
+        corpus = classes_of(Path(run.test_list)) if run.source else None
     elif args.run and args.tests and not args.runs:
-        folder, tests, device, listed = args.run, dict(args.tests), "auto", set()
+        folder, tests, device, listed, source, corpus = args.run, dict(args.tests), "auto", set(), args.run, None
     else:
         parser.error("name a run and its tests (--run, --tests), or a line of a file of runs (--runs, --job)")
-    if not (folder / FINISHED).exists() and not args.allow_unfinished:
-        raise SerError(f"{folder}: its training has not finished; run.sh --stage 3 finishes it (--allow-unfinished)")
+    if not (source / FINISHED).exists() and not args.allow_unfinished:
+        raise SerError(f"{source}: its training has not finished; run.sh --stage 3 finishes it (--allow-unfinished)")
     with at_work(folder, "is being scored"):
-        score_tests(folder, tests, listed, set_up_device(args.device or device))
+        if source != folder:
+            adopt(run)
+        score_tests(folder, tests, listed, set_up_device(args.device or device), corpus)
 
 
-def score_tests(run: Path, tests: dict[str, Path], listed: set[str], device: torch.device) -> None:
-    """Score one run on every test set that it has not been scored on; `listed` are all utterances, if known."""
+def classes_of(test_list: Path) -> list[str]:
+    """Return the classes of a corpus, which those of its train, dev and test lists are."""
+    tables = (DataDir(test_list.with_name(name)).table(EMOTION_TABLE) for name in ("train", "dev", "test"))
+    return sorted({emotion for table in tables for emotion in table.values()})
+
+
+def score_tests(
+    run: Path, tests: dict[str, Path], listed: set[str], device: torch.device, corpus: Sequence[str] | None = None
+) -> None:
+    """Score one run on every test set that it has not been scored on.
+
+    Args:
+        listed: all utterances of the test sets, if known.
+        corpus: the classes of the tests' corpus, where it is another than the run was trained on.
+    """
     model: nn.Module | None = None
     for name, data in tests.items():
         marker = score_marker(run, name, data)
@@ -84,19 +102,21 @@ def score_tests(run: Path, tests: dict[str, Path], listed: set[str], device: tor
         if model is None:
             model, checkpoint = load_model(run / "best.pt", device)
             freeze(model, TrainOptions(**checkpoint["options"]))
-        marker.write(score_test(run, name, data, listed, model, checkpoint, device))
+        marker.write(score_test(run, name, data, listed, model, checkpoint, device, corpus))
 
 
 def score_test(
-    run: Path, name: str, data: Path, listed: set[str], model: nn.Module, checkpoint: dict, device: torch.device
+    run: Path, name: str, data: Path, listed: set[str], model: nn.Module, checkpoint: dict, device: torch.device,
+    corpus: Sequence[str] | None = None,
 ) -> list[Path]:
-    """Score a network on one test set and return the files written.
+    """Score a network on one test set, as `score_tests` does, and return the files written.
 
     Raises:
         SerError: the test set was made by another front end, or lacks features or labels; a posterior is not finite.
     """
     options = TrainOptions.read([run / "config.yaml"])
-    system, classes, best = SYSTEMS[options.system], checkpoint["classes"], run / "best.pt"
+    system, best = SYSTEMS[options.system], run / "best.pt"
+    known, classes = checkpoint["classes"], corpus or checkpoint["classes"]
     if (front_end := system.front_end([data])) != checkpoint["front_end"]:
         raise SerError(f"{data}: made with other options ({front_end!r}) than {best} was trained on "
                        f"({checkpoint['front_end']!r}); make its features with those (run.sh stages 1 and 2)")
@@ -105,7 +125,7 @@ def score_test(
     utterances, table = list(store.utterances), lists.table("utt2spk")
     speakers = [table[utterance] for utterance in utterances]
     labels = Labels.read([data], utterances, classes, EMOTION_TABLE).indices
-    examples, plan, more = range(len(utterances)), None, {}
+    examples, plan, more = np.arange(len(utterances)), None, {}
     if name == DILUTED_TEST:
         dilution = dilute_store(system, store, speakers, labels, classes)
         if isinstance(dilution, str):
@@ -120,6 +140,16 @@ def score_test(
     probabilities = posteriors(model, frozen_for_evaluation(store, str(data), model), plan)
     if not np.isfinite(probabilities).all():
         raise SerError(f"{best}: its posteriors on {data} are not finite; train again with --precision fp32")
+    if corpus:
+        probabilities = over_common_classes(probabilities, known, classes)
+        unknown = {each: sum(classes[labels[index]] == each for index in examples) for each in classes
+                   if each not in known}
+        kept = np.array([classes[labels[index]] in known for index in examples])
+        examples, probabilities = examples[kept], probabilities[kept]
+        more |= {"unknown_classes": unknown, "other_classes": [each for each in known if each not in classes]}
+        if plan is not None:
+            more["parts"] = [parts for parts, keep in zip(more["parts"], kept, strict=True) if keep]
+        print_classes(name, classes, more["other_classes"], unknown)
     made_by = {
         "path": best, "options": asdict(options), "epoch": checkpoint["epoch"], "front_end": front_end,
         **{key: figure for key, figure in checkpoint.items() if key.startswith("dev_")},
@@ -133,18 +163,29 @@ def score_test(
     if record["normalised_over"]:
         print(f"{name}: features are normalised over the test speakers' own recordings, without labels "
               f"({recordings_used(record['normalised_over'])})", flush=True)
-    scored, whole = [name], [utterance_of(utterance) for utterance in utterances]
-    if whole != utterances and plan is None:
+    scored, whole = [name], [utterance_of(utterances[index]) for index in examples]
+    if whole != [utterances[index] for index in examples] and plan is None:
         # Blocks are scored as utterances too, each by the mean of its blocks' posteriors.
         scored.append(f"{name}_utterances")
         names, first, means = average_by(whole, probabilities)
         record = write_score(
-            run, scored[-1], names, [speakers[row] for row in first], [classes[labels[row]] for row in first], means,
-            classes, made_by, dropped=len(set(map(utterance_of, listed)) - set(names)),
-            normalised_over=record["normalised_over"],
+            run, scored[-1], names, [speakers[examples[row]] for row in first],
+            [classes[labels[examples[row]]] for row in first], means, classes, made_by,
+            dropped=len(set(map(utterance_of, listed)) - set(names)), normalised_over=record["normalised_over"],
         )
         print_figures(scored[-1], record)
     return [run / f"score_{test}" / file for test in scored for file in ("predictions.tsv", "score.json")]
+
+
+def print_classes(test: str, classes: Sequence[str], other: Sequence[str], unknown: dict[str, int]) -> None:
+    """Print over which classes the network of another corpus is scored, and what is left out."""
+    parts = [f"over the classes {some([name for name in classes if name not in unknown])}"]
+    if unknown:
+        counts = ", ".join(f"{name} ({number})" for name, number in unknown.items())
+        parts.append(f"utterances left out, since the network does not know them: {counts}")
+    if other:
+        parts.append(f"left out of its answers, since this corpus does not have them: {', '.join(other)}")
+    print(f"{test}: {'; '.join(parts)}", flush=True)
 
 
 def print_figures(test: str, record: dict) -> None:

@@ -15,7 +15,8 @@ from ser.base.lock import FolderLock
 from ser.jobs.watch import curve, view
 from ser.training.history import add_epoch
 from ser.training.options import TrainOptions
-from ser.training.runs import Run, at_work
+from ser.training.run_folder import at_work
+from ser.training.runs import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = [f"mfcc-tdnn_clean_none_random/seed{seed}" for seed in range(4)]

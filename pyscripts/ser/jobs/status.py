@@ -97,7 +97,8 @@ def _run_of(config: Path) -> Run:
     try:
         options, record = TrainOptions.read([config]), read_config(config)[1]
         tests = record.get("tests") if isinstance(record.get("tests"), dict) else {}
-        return Run(**place, tests=tests, options=options, recipe=str(record.get("recipe", "")))
+        return Run(**place, tests=tests, options=options, recipe=str(record.get("recipe", "")),
+                   source=str(record.get("source", "")))
     except SerError:
         return Run(**place)
 
@@ -120,7 +121,7 @@ def status_of(planned: PlannedRun) -> RunStatus:
             TrainOptions.read([folder / CONFIG])
     except SerError as error:
         return status("unreadable", str(error))
-    trained = (folder / FINISHED).exists() and (folder / "best.pt").exists()
+    trained = run.source or ((folder / FINISHED).exists() and (folder / "best.pt").exists())
     scored = {path.parent.name.removeprefix("score_") for name in ("score.json", "trials.json")
               for path in folder.glob(f"score_*/{name}")}
     if trained and scored and run.tests.keys() <= scored:
@@ -142,7 +143,7 @@ def status_of(planned: PlannedRun) -> RunStatus:
 def is_finished(run: Run) -> bool:
     """Return whether a run has been trained and scored with these options on the data as they are now."""
     try:
-        return training_marker(run).is_current() and all(
+        return (bool(run.source) or training_marker(run).is_current()) and all(
             score_marker(run.folder, test, Path(run.work) / data).is_current() for test, data in run.tests.items()
         )
     except (SerError, OSError):  # features, or the network, are not there

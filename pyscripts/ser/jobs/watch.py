@@ -108,7 +108,7 @@ def _detail(planned: PlannedRun, status: RunStatus, seconds: float | None) -> st
 
 def _features(exp: Path, planned: Sequence[PlannedRun]) -> tuple[str, bool]:
     """Return what stages 0 to 2 are at, and whether they are at work."""
-    wanted = {folder for each in planned for folder in each.run.data}
+    wanted = {folder for each in planned for folder in each.run.data if not each.run.source}
     there = sum((Path(folder) / "utt2spk").exists() for folder in wanted)
     holder = read_holder(exp.parent)
     if not holder or not is_held(exp.parent, holder):

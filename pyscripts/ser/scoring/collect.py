@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -82,13 +83,13 @@ def collect(
 
     problems: list[str] = []
     scores: dict[tuple[Condition, str], dict[RunKey, RunScore]] = {}
-    tested: dict[tuple[str, int | None, str], tuple[Path, int]] = {}
+    tested: dict[tuple[str, int | None, str], tuple[Path, int]] = {}  # by test, fold, and what is read
     for condition, test, key, folder in progress(wanted, len(wanted), "reading scores", "file"):
         try:
             score = read_score(folder)
             run = RunScore(folder, score.record, *_speaker_counts(score.predictions))
             identity = hash((score.predictions.parts, score.predictions.speakers, score.predictions.reference))
-            first, expected_identity = tested.setdefault((test, key[0], condition.reads), (folder, identity))
+            first, expected_identity = tested.setdefault((test, key[0], _reads(condition)), (folder, identity))
             if identity != expected_identity:
                 raise SerError(_difference(score.predictions, folder, first))
         except SerError as error:
@@ -102,7 +103,7 @@ def collect(
     if len(classes) > 1:
         places = " and ".join(str(run.folder) for run in list(classes.values())[:2])
         raise SerError(f"{places}: have different classes; they belong in different experiment folders")
-    notes += _differing_options(scores) + _differing_tests(tested) + _dropped(scores)
+    notes += _differing_options(scores) + _differing_tests(tested) + _dropped(scores) + _classes_left_out(scores)
     conditions = tuple(sorted(runs, key=Condition.order))
     cells = {place: Cell(found, expected[place[0]]) for place, found in scores.items()}
     for condition in conditions:
@@ -116,20 +117,45 @@ def collect(
     )
 
 
+def _reads(condition: Condition) -> str:
+    """Return what runs with the same test utterances have in common: features, and the corpus they are trained on."""
+    return condition.reads + (f" (trained on {condition.trained_on})" if condition.trained_on else "")
+
+
+def _classes_left_out(scores: Scores) -> list[str]:
+    """Name the classes that a network of another corpus does not know, or that only it knows."""
+    found: dict[tuple[Condition, str], list[str]] = {}
+    for (condition, test), runs in scores.items():
+        unknown, other = Counter(), set()
+        for run in runs.values():
+            unknown.update(run.record["unknown_classes"])
+            other.update(run.record["other_classes"])
+        said = []
+        if unknown:
+            counts = ", ".join(f"{name} ({number})" for name, number in sorted(unknown.items()))
+            said.append(f"it does not know {counts}, whose utterances are left out")
+        if other:
+            said.append(f"this corpus does not have its {', '.join(sorted(other))}, which is no answer here")
+        if said:
+            found.setdefault((condition, "; ".join(said)), []).append(test_title(test))
+    return [f"{condition.name}, trained on {condition.trained_on}: {said} ({', '.join(tests)})"
+            for (condition, said), tests in found.items()]
+
+
 def _differing_options(scores: Scores) -> list[str]:
     """Name options and front ends that differ among the runs of one model and tag, whose scores do not compare."""
-    seen: dict[tuple[str, str, str], dict[str, Path]] = {}
+    seen: dict[tuple[str, str, str, str], dict[str, Path]] = {}
     for (condition, _), found in scores.items():
         for run in found.values():
             checkpoint = run.record["checkpoint"]
             made_by = {**checkpoint.get("options", {}), "front end": checkpoint.get("front_end", "")}
             for name in made_by.keys() - set(_NOT_COMPARED):
-                values = seen.setdefault((condition.model, condition.tag, name), {})
+                values = seen.setdefault((condition.trained_on, condition.model, condition.tag, name), {})
                 values.setdefault(str(made_by[name]), run.folder.parent)
     return [
         f"BEWARE: runs differ in {name}, so their scores do not compare: "
         + ", ".join(f"{value!r} in {folder}" for value, folder in values.items())
-        for (_, _, name), values in sorted(seen.items()) if len(values) > 1
+        for (*_, name), values in sorted(seen.items()) if len(values) > 1
     ]
 
 
@@ -158,7 +184,7 @@ def _dropped(scores: Scores) -> list[str]:
     """Name the test sets that lack utterances, dropped by the front end or left out, over all folds."""
     found: dict[tuple[str, str], dict[int | None, tuple[int, int, int]]] = {}
     for (condition, test), runs in scores.items():
-        by_fold = found.setdefault((test, condition.reads), {})
+        by_fold = found.setdefault((test, _reads(condition)), {})
         for (fold, _), run in runs.items():
             counts = tuple(run.record[name] for name in ("dropped", "left_out", "utterances"))
             by_fold[fold] = max(by_fold.get(fold, (0, 0, 0)), counts)

@@ -25,6 +25,7 @@ from ser.scoring.metrics import MEASURES, metrics
 _FIXED_COLUMNS = ("utterance", "speaker", "reference", "hypothesis")
 _PARTS = "parts"  # a column of tests whose examples are joined
 _DECIMALS = 6
+_NONE: Mapping[str, Any] = {"normalised_over": {}, "unknown_classes": {}, "other_classes": []}
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,8 @@ def write_score(
     parts: Sequence[str] | None = None,
     left_out: int = 0,
     normalised_over: Mapping[str, int] | None = None,
+    unknown_classes: Mapping[str, int] | None = None,
+    other_classes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write `<run_dir>/score_<test_set>/{predictions.tsv,score.json}` and return the content of `score.json`.
 
@@ -206,6 +209,9 @@ def write_score(
         normalised_over: for features normalised by speaker, how many recordings of each test speaker that took.
         left_out: utterances with features that the test has no use for, such as a diluted test of a speaker without a
             second neutral one; they are not among the N either.
+        unknown_classes: of a network that was trained on another corpus, how many utterances are of each class that it
+            does not know; they are not among the N either.
+        other_classes: the classes that it knows and this corpus does not have.
 
     Raises:
         SerError: see `write_predictions`.
@@ -220,6 +226,8 @@ def write_score(
         "dropped": dropped,
         "left_out": left_out,
         "normalised_over": dict(normalised_over or {}),
+        "unknown_classes": dict(unknown_classes or {}),
+        "other_classes": list(other_classes),
         "classes": list(classes),
         "checkpoint": {
             **checkpoint,
@@ -266,8 +274,8 @@ def score_folder(run_dir: str | os.PathLike[str], test_set: str) -> Path:
 def read_score(folder: str | os.PathLike[str]) -> Score:
     """Read `score.json` and `predictions.tsv` of a `score_<test set>` folder and check one against the other.
 
-    What a `score.json` of an earlier version lacks is filled in: measures from the predictions, counts with 0,
-    `normalised_over` with {}.
+    What a `score.json` of an earlier version lacks is filled in: measures from the predictions, counts with 0, what
+    lists something with nothing.
 
     Raises:
         SerError: a file is missing, cut, altered or mislabelled; the message names it.
@@ -275,7 +283,7 @@ def read_score(folder: str | os.PathLike[str]) -> Score:
     folder = Path(folder)
     path, tsv = folder / "score.json", folder / "predictions.tsv"
     try:
-        record = {"dropped": 0, "left_out": 0, "normalised_over": {}, **json.loads(path.read_text(encoding="utf-8"))}
+        record = {"dropped": 0, "left_out": 0, **_NONE, **json.loads(path.read_text(encoding="utf-8"))}
         test_set, classes, digest = record["test_set"], tuple(record["classes"]), record["predictions_sha256"]
         count, confusion = int(record["utterances"]), record["confusion"]
         recorded = {name: float(record[name]) for name in MEASURES if name in record}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
@@ -10,7 +11,7 @@ from typing import Any
 from ser.augment.copypaste import SCHEMES
 from ser.scoring.metrics import MEASURES
 from ser.scoring.predictions import recordings_used
-from ser.scoring.results import TRAIN_DATA, Condition, Difference, Results, test_title
+from ser.scoring.results import Condition, Difference, Results, test_title
 
 Figure = Callable[[dict[str, Any]], float]  # a figure of the content of score.json
 
@@ -56,11 +57,12 @@ class Labels:
         rows = list(rows)
         columns = {
             "Model": attrgetter("model"),
-            "Training data": lambda row: TRAIN_DATA.get(row.train_data, row.train_data),
+            "Trained on": lambda row: row.trained_on or "this corpus",
+            "Training data": attrgetter("train_title"),
             "Init": attrgetter("init"),
             "Tag": attrgetter("tag"),
         }
-        always = ("Training data", "Init")
+        always = ["Training data", "Init"] + ["Trained on"] * any(row.trained_on for row in rows)
         return cls({name: get for name, get in columns.items() if name in always or len(set(map(get, rows))) > 1})
 
     def __call__(self, row: Condition) -> list[str]:
@@ -71,7 +73,8 @@ weighted_f1_of: Figure = itemgetter("weighted_f1")
 
 
 def class_f1_of(name: str) -> Figure:
-    return lambda record: record["per_class"][name]["f1"]
+    """Return the F1 of a class; NaN where the network does not know that class, and was not tested on it."""
+    return lambda record: math.nan if name in record["unknown_classes"] else record["per_class"][name]["f1"]
 
 
 def figures(classes: Sequence[str]) -> dict[str, tuple[str, Figure]]:

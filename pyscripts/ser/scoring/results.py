@@ -17,6 +17,7 @@ from ser.scoring.significance import bootstrap_f1, interval, randomisation_p
 
 TRAIN_DATA = {"clean": "Clean", "clean+noise": "Clean+Noise"}  # titles; other training data go by their names
 
+ELSEWHERE = "@"  # stands in the name of training data before the corpus that they are of, where it is another
 BASELINE = "functionals"  # the system that a network has to beat
 _BASELINE_READS = "mfcc"  # the system whose features it reads
 
@@ -40,6 +41,18 @@ class Condition:
     @property
     def name(self) -> str:
         return "_".join(filter(None, (self.model, self.train_data, self.scheme, self.init, self.tag)))
+
+    @property
+    def trained_on(self) -> str:
+        """The corpus that these runs were trained on, with the fold if it has folds; '' for the one they are scored on.
+        """
+        return self.train_data.partition(ELSEWHERE)[2]
+
+    @property
+    def train_title(self) -> str:
+        """What tables call the training data."""
+        data = self.train_data.partition(ELSEWHERE)[0]
+        return TRAIN_DATA.get(data, data)
 
     @property
     def features(self) -> str:
@@ -140,7 +153,7 @@ class Cell:
             by_seed.setdefault(seed, []).append(100 * figure(score.record))
         seeds = [float(np.mean(values)) for values in by_seed.values()]
         return Estimate(
-            mean=float(np.mean(seeds)) if seeds else None,
+            mean=float(np.mean(seeds)) if seeds and not np.isnan(seeds).any() else None,
             std=float(np.std(seeds, ddof=1)) if len(seeds) > 1 and self.complete else None,
             runs=len(self.scores), expected=len(self.expected),
         )

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+
+import yaml
 
 from ser.base.errors import SerError
 from ser.base.files import Marker, fingerprint, write_text
@@ -14,7 +18,7 @@ from ser.base.lock import FolderLock
 from ser.data.labels import EMOTION_TABLE, SPEAKER_TABLE
 from ser.features.packed import label_file
 from ser.scoring.predictions import score_folder
-from ser.training.options import TrainOptions
+from ser.training.options import RECORD, TrainOptions
 from ser.training.runs import Run
 from ser.training.systems import SYSTEMS
 
@@ -47,6 +51,21 @@ def read_failure(folder: Path) -> str | None:
         return str(json.loads((folder / _FAILURE).read_text(encoding="utf-8"))["error"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def adopt(run: Run) -> None:
+    """Make the folder of a run that was trained elsewhere: its options, and a link to its network."""
+    best = run.folder / "best.pt"
+    if not best.is_symlink() or os.readlink(best) != f"{run.source}/best.pt":
+        best.unlink(missing_ok=True)
+        best.symlink_to(f"{run.source}/best.pt")
+    write_config(run)
+
+
+def write_config(run: Run, **more: object) -> None:
+    """Write a run's config.yaml: every option, what it was made from, and `more` beside that."""
+    record = {**run.record(), **more}
+    write_text(run.folder / CONFIG, yaml.safe_dump({**asdict(run.options), RECORD: record}, sort_keys=False))
 
 
 def inputs_hash(run: Run, features: str) -> str:

@@ -30,6 +30,7 @@ class Run:
         device: cpu, cuda, or auto.
         test_list: data directory with every utterance of the test sets, whatever became of its features; '' if unknown.
         given: options of the system, the task and the corpus that run.sh was given.
+        source: of a run that is not trained here, but scored on another corpus's tests: the folder it was trained in.
         recipe, task, features, train_data, init, tag, fold: what the folder's name stands for; `init` is its part of
             the name, `options.init` the path.
     """
@@ -50,6 +51,7 @@ class Run:
     fold: int | None = None
     test_list: str = ""
     given: tuple[str, ...] = ()
+    source: str = ""
 
     @property
     def folder(self) -> Path:
@@ -59,7 +61,7 @@ class Run:
     @property
     def data(self) -> list[str]:
         """The data directories of training and dev, as absolute paths."""
-        return [os.path.join(self.work, folder) for folder in (*self.train, self.dev)]
+        return [os.path.join(self.work, folder) for folder in (*self.train, self.dev) if folder]
 
     def record(self) -> dict[str, Any]:
         """Return everything but the options, for the run's config.yaml."""

@@ -12,24 +12,21 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-import yaml
 from torch import Tensor
 
 from ser.augment.copypaste import BatchPlan, count_kinds
 from ser.base.errors import SerError
-from ser.base.files import remove_leftovers, write_text
+from ser.base.files import remove_leftovers
 from ser.base.progress import Progress, say
 from ser.scoring.metrics import MEASURES
 from ser.training.checkpoint import load_checkpoint, save_checkpoint
 from ser.training.distributed import World
 from ser.training.history import add_epoch, keep_epochs
-from ser.training.options import RECORD
-from ser.training.run_folder import CONFIG, at_work, refuse_other_options, training_marker
+from ser.training.run_folder import at_work, refuse_other_options, training_marker, write_config
 from ser.training.runs import Run
 from ser.training.systems import SYSTEMS
 
@@ -264,18 +261,17 @@ class Trainer:
 
     def _write_config(self) -> None:
         cuda = self.device.type == "cuda"
-        record = {
-            **self.run.record(),
-            "classes": list(self.objective.classes),
-            "hardware": torch.cuda.get_device_name(self.device) if cuda else platform.processor() or platform.machine(),
-            "precision": self.objective.precision,
-            "processes": self.world.world_size,
-            "threads": torch.get_num_threads(),
-            "git_revision": _git_revision(),
-            "python": platform.python_version(),
-            "packages": _versions("torch", "torchaudio", "numpy"),
-        }
-        write_text(self.out / CONFIG, yaml.safe_dump({**asdict(self.options), RECORD: record}, sort_keys=False))
+        write_config(
+            self.run,
+            classes=list(self.objective.classes),
+            hardware=torch.cuda.get_device_name(self.device) if cuda else platform.processor() or platform.machine(),
+            precision=self.objective.precision,
+            processes=self.world.world_size,
+            threads=torch.get_num_threads(),
+            git_revision=_git_revision(),
+            python=platform.python_version(),
+            packages=_versions("torch", "torchaudio", "numpy"),
+        )
 
     def _say(self, text: str) -> None:
         if self.is_main:
