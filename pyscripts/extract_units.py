@@ -5,7 +5,8 @@ Example: steps/extract_units.sh --nj 4 --cmd "$train_cmd" --encoder models/huber
            data/train
 
 The codebook is what steps/fit_codebook.sh writes, or an .npy file of centres (units, dimensions), such as the released
-ones'. Reads audio as steps/make_encoder_feats.sh does, and drops what that drops. Writes in <data>:
+ones'. Reads audio as steps/make_encoder_feats.sh does, and drops what that drops;
+silence at both ends is left out, as steps/make_mel.sh does. Writes in <data>:
   units.txt        `<utterance> 23 2 57 …`, repetitions removed
   units.scp        the unit of each frame (20 ms), repetitions and all; arks go to <ark-dir> (<data>/data)
   conf/units.conf  the encoder's and the codebook's hashes; whoever reads units of others refuses them
@@ -30,6 +31,7 @@ from ser.features.units import CONF, UNITS, Codebook, deduplicate
 
 class ExtractUnits(EncoderStep):
     name, stem, scp, what = "extract_units", "units", "units.scp", "units"
+    trim = True
 
     def __init__(self, args: argparse.Namespace) -> None:
         super().__init__(args)

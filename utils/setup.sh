@@ -4,15 +4,17 @@
 # The active python3 is used when it already has what requirements.txt asks for, with any torch and torchaudio from 2.11
 # on that import together; nothing in it is changed. Otherwise .venv in the project's root is used, made first if it is not
 # there; an installation that was interrupted is taken up where it stopped.
-# With SER_DEV=1 in the environment requirements-dev.txt (tests, linters) counts as required too.
+# With SER_DEV=1 in the environment requirements-dev.txt (tests, linters) counts as required too, and with
+# SER_SYNTHESIS=1 requirements-synthesis.txt (SpeechBrain, for EmoAug's pretrained networks).
 # Nothing outside .venv is ever written or changed.
 
 ser_setup() {
   local root=$SER_ROOT venv=$SER_ROOT/.venv candidate python='' key
   local -a requirements=("$root/requirements.txt")
   if [ "${SER_DEV:-0}" = 1 ]; then requirements+=("$root/requirements-dev.txt"); fi
+  if [ "${SER_SYNTHESIS:-0}" = 1 ]; then requirements+=("$root/requirements-synthesis.txt"); fi
   # A parent script has checked already: jobs must not pay for it again.
-  if [ "${SER_CHECKED:-}" = "$root ${SER_DEV:-0}" ]; then return 0; fi
+  if [ "${SER_CHECKED:-}" = "$root ${SER_DEV:-0} ${SER_SYNTHESIS:-0}" ]; then return 0; fi
 
   for candidate in python3 "$venv/bin/python"; do
     if ! key=$("$candidate" "$root/utils/check_env.py" --print-key "${requirements[@]}" 2>/dev/null); then continue; fi
@@ -36,7 +38,7 @@ ser_setup() {
   case $python in
     "$venv"/*) export VIRTUAL_ENV=$venv PATH="$venv/bin:$PATH" ;;
   esac
-  export SER_CHECKED="$root ${SER_DEV:-0}"
+  export SER_CHECKED="$root ${SER_DEV:-0} ${SER_SYNTHESIS:-0}"
 }
 
 # ser_make_venv REQUIREMENTS…: make or complete .venv.

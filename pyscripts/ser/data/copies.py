@@ -11,7 +11,7 @@ from ser.data.datadir import HOW_MADE, SPEAKER_TABLES, TABLES, DataDir, spk2utt,
 
 # Tables made from the audio are not copied, except for the VAD, which is right for the speech in the mix.
 OF_CLEAN_AUDIO = ("feats.scp", "utt2num_frames", "cmvn.scp", "utt2cmvn", "utt2num_cmvn", "utt2noise", "units.scp",
-                  "units.txt")
+                  "units.txt", "styles.scp")
 
 
 def copied_tables(data: DataDir, suffixes: Collection[str], own_vad: bool) -> dict[str, dict[str, str]]:

@@ -25,6 +25,7 @@ from ser.base.words import some
 UTTERANCE_TABLES = (
     "utt2spk", "utt2emo", "utt2dur", "utt2num_frames", "utt2noise", "utt2perturb", "feats.scp", "vad.scp", "segments",
     "text", "utt2lang", "utt2uniq", "utt2warp", "utt2cmvn", "utt2num_cmvn", "units.scp", "units.txt",
+    "styles.scp",
 )
 SPEAKER_TABLES = ("spk2utt", "spk2gender", "spk2warp", "cmvn.scp")
 RECORDING_TABLES = ("wav.scp", "reco2dur", "reco2file_and_channel")  # keyed by utterance where there is no `segments`
@@ -41,6 +42,7 @@ MAKERS = {  # what makes a table that is missing
     "cmvn.scp": "run steps/compute_cmvn_stats.sh (stage 1)",
     "utt2cmvn": "run steps/compute_cmvn_stats.sh (stage 1)",
     "units.txt": "run steps/extract_units.sh",
+    "styles.scp": "run steps/extract_styles.sh",
     "utt2noise": "run steps/augment_data_dir.sh (stage 2)",
     "utt2perturb": "run steps/perturb_data_dir.sh",
 }

@@ -17,7 +17,7 @@ REMAINDERS = ("drop", "pad")
 _SHORTEST = 0.01  # seconds: ids have times in units of this, and a remainder that is shorter is none
 _OF_WHOLE_UTTERANCES = (
     "feats.scp", "vad.scp", "utt2num_frames", "utt2dur", "text", "utt2uniq", "cmvn.scp", "segments", "spk2utt",
-    "units.scp", "units.txt",
+    "units.scp", "units.txt", "styles.scp",
 )
 _BLOCK = re.compile(r"(?P<utterance>.+)-(?P<start>\d{8})-(?P<end>\d{8})")
 

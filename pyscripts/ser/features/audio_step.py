@@ -13,6 +13,7 @@ from ser.base.files import file_identity
 from ser.base.progress import progress
 from ser.data.audio import AudioError, UtteranceReader, is_pipe, read_utterances
 from ser.features.feature_step import FeatureStep, Summary
+from ser.features.mel import speech_range
 from ser.features.noise import NoiseReader, NoiseSpec, mix, read_utt2noise
 from ser.features.perturb import Perturbation, read_utt2perturb
 
@@ -20,10 +21,14 @@ _NAMED_MISSING = 5
 
 
 class AudioStep(FeatureStep):
-    """A step whose features are computed from waveforms of `rate` Hz; `channel` is as in `UtteranceReader`."""
+    """A step whose features are computed from waveforms of `rate` Hz; `channel` is as in `UtteranceReader`.
+
+    With `trim` the silence before and after an utterance's speech is left out.
+    """
 
     rate: int
     channel: int = -1
+    trim: bool = False
 
     def unfit(self, samples: np.ndarray) -> str | None:
         """Return why a waveform has no features, for the log; None if it has."""
@@ -67,6 +72,9 @@ class AudioStep(FeatureStep):
                     raise SerError(f"{data}/utt2perturb: no line for {utterance}; run steps/perturb_data_dir.sh again")
                 samples = perturbations[utterance].apply(samples, self.rate)
                 seconds = perturbations[utterance].seconds(seconds)
+            if self.trim:
+                samples = samples[speech_range(samples, self.rate)]
+                seconds = len(samples) / self.rate
             if reason := self.unfit(samples):
                 summary.drop(utterance, reason)
                 continue

@@ -36,7 +36,7 @@ from ser.data import rearrange
 from ser.data.arks import ArkWriter, ark_identities, ark_of
 
 _NAMED_DROPS = 5
-_FEATURE_TABLES = ("feats.scp", "vad.scp", "utt2num_frames", "utt2dur", "units.scp", "units.txt")
+_FEATURE_TABLES = ("feats.scp", "vad.scp", "utt2num_frames", "utt2dur", "units.scp", "units.txt", "styles.scp")
 _STATISTICS_TABLES = ("cmvn.scp", "utt2cmvn", "utt2num_cmvn")  # made of both features and VAD
 
 

@@ -40,7 +40,8 @@ _WHOLE = {"uint8": "0 to 255, as images have; run steps/make_spectrogram.sh agai
           "int16": "of 16 bits, as waveforms have; run steps/make_waveforms.sh again"}
 LABEL_TABLES = ("utt2spk", "utt2emo")
 # Files with the options that made features
-FRONT_END = ("conf/mfcc.conf", "conf/encoder.conf", "conf/cmn.conf", "conf/spectrogram.conf", "conf/waveforms.conf")
+FRONT_END = ("conf/mfcc.conf", "conf/encoder.conf", "conf/cmn.conf", "conf/spectrogram.conf", "conf/waveforms.conf",
+             "conf/mel.conf")
 _OF_FEATURES = (*FRONT_END, "frame_shift")
 _SUMMARY, _FRAMES, _LENGTHS, _UTTERANCES = "packed.json", "frames.bin", "lengths.npy", "utterances"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

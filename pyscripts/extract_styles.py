@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+"""Style vectors: what a pretrained speaker encoder hears in each utterance, its speaker and manner of speaking.
+
+Example: steps/extract_styles.sh --nj 4 --cmd "$train_cmd" --speaker-encoder models/spkrec-ecapa-voxceleb data/train
+
+The folder holds ECAPA-TDNN in SpeechBrain's format (hyperparams.yaml, embedding_model.ckpt; SpeechBrain must be
+installed), or a GE2E encoder (model.safetensors with lstm.* and linear.*). Reads audio as steps/make_mel.sh does, at 16
+kHz, without the silence at both ends. Writes styles.scp, a matrix of one row for each utterance, and conf/styles.conf,
+which names the encoder by hash, in <data>; arks go to <ark-dir> (<data>/data), logs to <log> (<data>/log). Other tables
+stay. What is up to date is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from ser.base.errors import run_main
+from ser.base.files import file_identity, write_text
+from ser.data.arks import ArkWriter
+from ser.features.audio_step import AudioStep
+from ser.features.feature_step import Summary, add_arguments, run_step
+from ser.nets.speaker_folder import RATE, describe, speaker_files
+
+
+class ExtractStyles(AudioStep):
+    name, stem, scp, what, mends_data = "extract_styles", "styles", "styles.scp", "style vectors", True
+    rate, trim = RATE, True
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.options = list(map(file_identity, speaker_files(folder)[1]))
+
+    def unfit(self, samples: np.ndarray) -> str | None:
+        if len(samples) >= 0.1 * self.rate and samples.any():
+            return None
+        return "has under 0.1 s of speech; remove it from the lists"
+
+    def process(self, data: Path, writer: ArkWriter, summary: Summary) -> None:
+        import torch
+
+        from ser.nets.speaker import load_speaker_encoder
+
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        encoder = load_speaker_encoder(self.folder).to(device)
+        with torch.inference_mode():
+            for utterance, samples in self.waveforms(data, summary):
+                waveform = torch.from_numpy(np.ascontiguousarray(samples)).to(device)
+                writer.write(utterance, encoder(waveform)[None].cpu().numpy())
+                summary.frames[utterance] = 1
+
+    def tables(self, data: Path, target: Path, summary: Summary) -> list[Path]:
+        write_text(target / "conf" / "styles.conf", describe(self.folder))
+        return [target / "conf" / "styles.conf"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    parser.add_argument("--speaker-encoder", type=Path, required=True, metavar="DIR", help="folder of its weights")
+    args = parser.parse_args()
+    run_step(ExtractStyles(args.speaker_encoder.resolve()), args)
+
+
+if __name__ == "__main__":
+    run_main(main)
