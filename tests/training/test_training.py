@@ -289,7 +289,7 @@ def test_speakers_are_classes_too(data, tmp_path: Path, capsys) -> None:
 def test_learning_rates() -> None:
     def rates(**changes) -> list[float]:
         options = TrainOptions(**{**SMALL, "epochs": 10, **changes})
-        return [options.rate_factor(epoch, 10) for epoch in (0.5, 1, 2, 6, 10)]
+        return [options.rate_factor(epoch, 10, 1) for epoch in (0.5, 1, 2, 6, 10)]
 
     assert rates() == [1, 1, 1, 1, 1]
     assert rates(warmup_epochs=2) == [0.25, 0.5, 1, 1, 1]

@@ -34,8 +34,10 @@ def read_labels(data: Sequence[str | os.PathLike[str]], utterances: Sequence[str
     return Labels.read(data, utterances, table=table)
 
 
-def front_end(data: Sequence[str | os.PathLike[str]]) -> str:
+def front_end(data: Sequence[str | os.PathLike[str]], names: Sequence[str] = FRONT_END) -> str:
     """Return the options that made the features of all of the data, as lines; '' where no directory records them.
+
+    `names` are the files of a data directory that have them.
 
     Raises:
         SerError: they differ from one directory to another.
@@ -43,7 +45,7 @@ def front_end(data: Sequence[str | os.PathLike[str]]) -> str:
     found: dict[str, str] = {}
     for folder in data:
         lines: list[str] = []
-        for name in FRONT_END:
+        for name in names:
             path = Path(folder) / name
             if path.is_file():
                 lines += [line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]

@@ -40,6 +40,12 @@ class Synthesis(NamedTuple):
     attention: Tensor
     lengths: Tensor
 
+    def part(self, utterances: slice) -> Synthesis:
+        """Return what was made of some of the utterances, as long as the longest of them."""
+        lengths = self.lengths[utterances]
+        made = [each[utterances, : int(lengths.max())] for each in self[:-1]]
+        return Synthesis(made[0], made[0] if self.mels is self.before else made[1], *made[2:], lengths)
+
 
 class Generated(NamedTuple):
     """What the network says by itself: `mels`, `lengths` and `attention` as of `Synthesis`.
@@ -64,6 +70,8 @@ class Synthesiser(nn.Module):
         postnet: whether five convolutions correct the decoder's spectrogram.
         dropout: of the semantic encoder and the post-net.
     """
+
+    output_layers = ()  # no layer depends on classes, so that fine-tuning takes over all of them
 
     def __init__(
         self,

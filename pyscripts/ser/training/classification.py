@@ -173,7 +173,7 @@ class Classification:
             logits = self.parallel(rows, lengths, labels)
         loss = F.cross_entropy(logits.float(), labels, self.weights, reduction="sum",
                                label_smoothing=self.options.label_smoothing)
-        set_rate_factor(self.optimiser, self.options.rate_factor(epoch, self.epochs))
+        set_rate_factor(self.optimiser, self.options.rate_factor(epoch, self.epochs, self.plans.batches_per_epoch))
         self.optimiser.zero_grad(set_to_none=True)
         # Gradients are averaged over processes: in all, the gradient of the whole batch's mean.
         (loss * (self.world.world_size / examples)).backward()

@@ -18,7 +18,8 @@ def read_history(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
     Every record has `epoch`, `epochs` (how many there are to be at most), `loss` and `dev_loss` (nats an example),
     `dev_weighted_f1`, `dev_uar`, `dev_accuracy` (fractions), `seconds` (of the epoch with its evaluation),
-    `learning_rate` and `batches` (by CopyPaste kind).
+    `learning_rate` and `batches` (by CopyPaste kind). Synthesis has
+    `dev_mel_error` and `dev_focus` in place of measures.
     """
     try:
         lines = (Path(run) / NAME).read_text(encoding="utf-8").splitlines()

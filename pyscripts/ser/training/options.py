@@ -35,11 +35,13 @@ CHOICES = {
     "pooled_norm": ("none", "batch"),
     "class_weights": ("none", "balanced"),
     "short_utt": SHORT_UTTERANCES,
+    "postnet": ("true", "false"),
+    "fakes": ("free-running", "teacher-forced"),
     "precision": ("auto", "fp32", "bf16"),
 }
 FUNCTIONALS = ("mean", "deviation", "percentiles", "slope", "change")
 KERNELS = ("linear", "rbf")
-_POSITIVE = ("batch_size", "learning_rate", "step_epochs", "step_factor", "scale", "crop", "width")
+_POSITIVE = ("batch_size", "learning_rate", "critic_rate", "step_epochs", "step_factor", "scale", "crop", "width")
 _TYPES: dict[str, type | tuple[type, ...]] = {"int": int, "float": (int, float), "str": str}
 
 
@@ -96,6 +98,16 @@ class TrainOptions:
     frequency_masks: int = 0
     frequency_mask_width: int = 4
     precision: str = "auto"
+    step_updates: int = 0
+    longest: int = 750
+    postnet: str = "true"
+    guided_attention: float = 0.0
+    own_frames: float = 0.0
+    own_from: int = 10_000
+    own_until: int = 100_000
+    adversarial: float = 0.0
+    critic_rate: float = 1e-4
+    fakes: str = "free-running"
     functionals: str = " ".join(FUNCTIONALS)
     machines: str = "linear=0.003 linear=0.01 linear=0.03 rbf=1 rbf=3 rbf=10"
 
@@ -125,7 +137,7 @@ class TrainOptions:
             raise SerError(f"margin: {self.margin} is an angle in radians, under {math.pi / 2:.2f}; 0.2 is usual")
         if self.min_crop > self.crop:
             raise SerError(f"min_crop: {self.min_crop} is greater than crop, {self.crop}")
-        for name in ("beta1", "beta2", "dropout", "label_smoothing", "average"):
+        for name in ("beta1", "beta2", "dropout", "label_smoothing", "average", "own_frames"):
             if getattr(self, name) >= 1:
                 raise SerError(f"{name}: {getattr(self, name)} is not under 1")
         if self.momentum and self.optimiser != "sgd":
@@ -135,6 +147,8 @@ class TrainOptions:
             if name not in FUNCTIONALS:
                 raise SerError(f"functionals: {name!r} is none of {', '.join(FUNCTIONALS)}")
         self.listed_machines()
+        if networks[self.network].by_loss and self.select != "loss":
+            raise SerError(f"select: {self.system}-{self.network} has no classes, and so no {self.select}; it has loss")
         if only := networks[self.network].only:
             for name, value in self.changed().items():
                 if name not in ("system", "network", *only):
@@ -174,15 +188,23 @@ class TrainOptions:
         """Return the epoch after which training ends, of at most `epochs`, if none is better than the best so far."""
         return min(best + self.patience, epochs) if self.patience else epochs
 
-    def rate_factor(self, epoch: float, epochs: int) -> float:
-        """Return what the learning rates are multiplied by after `epoch` of `epochs` epochs, whole and parts."""
+    def rate_factor(self, epoch: float, epochs: int, batches: int) -> float:
+        """Return what the learning rates are multiplied by after `epoch` of `epochs` epochs, whole and parts.
+
+        `batches` is how many updates an epoch has.
+        """
         factor = min(1.0, epoch / self.warmup_epochs if self.warmup_epochs else 1.0)
         if self.schedule == "step":
-            factor *= self.step_factor ** (epoch // self.step_epochs)
+            done = epoch * batches / self.step_updates if self.step_updates else epoch / self.step_epochs
+            factor *= self.step_factor ** (done // 1)
         elif self.schedule == "cosine" and epoch > self.warmup_epochs:
             done = (epoch - self.warmup_epochs) / max(epochs - self.warmup_epochs, 1e-9)
             factor *= (1 + math.cos(math.pi * min(1.0, done))) / 2
         return factor
+
+    def own_frames_at(self, updates: float) -> float:
+        """Return the probability, after so many updates, that a frame of synthesis follows the network's own one."""
+        return self.own_frames * min(1.0, max(0.0, updates - self.own_from) / max(1, self.own_until - self.own_from))
 
     def rates_by_prefix(self) -> dict[str, float]:
         """Return the learning rates of parts of the network, by the beginning of their parameters' names."""

@@ -68,6 +68,12 @@ def _classification() -> type[Objective]:
     return Classification
 
 
+def _synthesis() -> type[Objective]:
+    from ser.training.synthesis import SpeechSynthesis
+
+    return SpeechSynthesis
+
+
 def _support_vectors() -> type[Objective]:
     from ser.training.support_vectors import SupportVectors
 
@@ -88,12 +94,14 @@ class Network:
         objective: returns the class that trains it.
         only: the training options that it has; the others have no meaning for it, and it takes their defaults alone.
             Empty: it has all of them.
+        by_loss: nothing but the loss tells which epoch is best, since there are no classes to choose from.
     """
 
     what: str
     build: Callable[[int, int, TrainOptions], nn.Module]
     objective: Callable[[], type[Objective]] = _classification
     only: tuple[str, ...] = ()
+    by_loss: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,6 +169,13 @@ def _squeezenet(dim: int, classes: int, options: TrainOptions) -> nn.Module:
     return SqueezeNet(classes)
 
 
+def _synthesiser(dim: Sequence[int], units: int, options: TrainOptions) -> nn.Module:
+    from ser.nets.synthesis import Synthesiser
+
+    bands, style = dim
+    return Synthesiser(style, options.width, units, bands, options.postnet == "true", options.dropout)
+
+
 def _of_classifier(dim: int, options: TrainOptions) -> dict[str, Any]:
     """Return the arguments of an `EmbeddingClassifier`."""
     import torch
@@ -191,7 +206,32 @@ def _share_images(data: Sequence[str], folder: Path) -> None:
     pack(data, folder, "uint8")
 
 
+def _load_speech(data: Sequence[str], device: torch.device) -> Store:
+    from ser.features.speech_store import SpeechStore
+
+    return SpeechStore.load(data, device)
+
+
+def _speech_digest(data: Sequence[str]) -> str:
+    from ser.features.speech_store import speech_digest
+
+    return speech_digest(data)
+
+
+def _speech_made_by(data: Sequence[str]) -> str:
+    from ser.features.speech_store import made_by
+
+    return made_by(data)
+
+
+SYNTHESIS = "synthesis"  # the system that says speech, and recognises nothing
 _FEATURES = (_load_features, _share_features, frame_counts, read_labels, features_digest, front_end)
+_OF_SYNTHESIS = (
+    "seed", "init", "labels", "epochs", "min_updates", "patience", "select", "batch_size", "optimiser",
+    "learning_rate", "rates", "freeze", "beta1", "beta2", "weight_decay", "clip", "schedule", "warmup_epochs",
+    "step_epochs", "step_updates", "step_factor", "width", "dropout", "postnet", "longest", "guided_attention",
+    "own_frames", "own_from", "own_until", "adversarial", "critic_rate", "fakes",
+)
 _TDNN = Network("Kaldi's x-vector network (Snyder et al., ICASSP 2018)", _tdnn)
 
 SYSTEMS: dict[str, System] = {
@@ -217,5 +257,11 @@ SYSTEMS: dict[str, System] = {
         {"alexnet": Network("AlexNet, from ImageNet weights", _alexnet),
          "squeezenet": Network("SqueezeNet 1.0, from ImageNet weights", _squeezenet)},
         _load_images, _share_images, frame_counts, read_labels, features_digest, front_end, False, "imagenet",
+    ),
+    SYNTHESIS: System(
+        "units, mel spectrograms and styles, for task synthesis (Qu et al., ICASSP 2024)",
+        {"tacotron": Network("EmoAug's: Tacotron 2 that says units in a style", _synthesiser, _synthesis, _OF_SYNTHESIS,
+                             by_loss=True)},
+        _load_speech, _share_features, frame_counts, read_labels, _speech_digest, _speech_made_by, False,
     ),
 }

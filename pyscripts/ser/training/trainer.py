@@ -189,7 +189,8 @@ class Trainer:
             state = self.objective.state() | {"epoch": epoch, "digest": self.objective.digest} | dev
             if best:
                 save_checkpoint(self.out / "best.pt", state)
-            rate = self.options.learning_rate * self.options.rate_factor(epoch, self.objective.epochs)
+            factor = self.options.rate_factor(epoch, self.objective.epochs, self.objective.plans.batches_per_epoch)
+            rate = self.options.learning_rate * factor
             # Before last.pt: killed in between, the epoch is done again, and its line with it.
             add_epoch(self.out, {
                 "epoch": epoch, "epochs": self.objective.epochs, "loss": loss, **dev, "seconds": round(seconds, 3),
@@ -201,11 +202,17 @@ class Trainer:
                 self.writer.add_scalar(name, value, epoch)
         if not epoch:
             return "no epoch: the network is as it was initialised"
-        shown = "weighted_f1" if self.options.select == "loss" else self.options.select
         alone = f", {kinds['alone']} without partner" if kinds["alone"] else ""
         return (f"epoch {epoch}/{self.objective.epochs}: loss {loss:.4f}, dev loss {figures['loss']:.4f}, dev "
-                f"{MEASURES[shown].title} {100 * figures[shown]:.2f} (best at {self.state['best_epoch']}){alone}, "
-                f"{seconds:.1f} s")
+                f"{self._shown(figures)} (best at {self.state['best_epoch']}){alone}, {seconds:.1f} s")
+
+    def _shown(self, figures: dict[str, float]) -> str:
+        """Return the dev set's measure that a line about an epoch has beside its loss: what is selected by, or any."""
+        measures = [name for name in figures if name != "loss"]
+        name = self.options.select if self.options.select in measures else measures[0]
+        if name in MEASURES:
+            return f"{MEASURES[name].title} {100 * figures[name]:.2f}"
+        return f"{name} {figures[name]:.3f}"
 
     # ---- files
 
