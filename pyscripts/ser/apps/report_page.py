@@ -12,8 +12,10 @@ from typing import Any
 from urllib.parse import quote
 
 import jinja2
+import numpy as np
 import soundfile
 
+from ser.apps.clips import clips
 from ser.augment.copypaste import SCHEMES
 from ser.base.errors import SerError
 from ser.base.files import write_text
@@ -28,10 +30,11 @@ from ser.training.options import read_config
 from ser.training.run_folder import CONFIG
 
 _EMBEDDED_SECONDS, _EMBEDDED_RATE = 4.0, 16000
+_CLIP_SECONDS = 8.0
 
 
 def write_report_page(results: Results, path: str | os.PathLike[str], figure: str, embed_audio: bool = False) -> Path:
-    """Write the tables, learning curves, confusion matrices and utterances of a corpus, and return the path.
+    """Write the tables, learning curves, clips, confusion matrices and utterances of a corpus, and return the path.
 
     Args:
         path: where the page goes; recordings are linked relative to its folder.
@@ -63,7 +66,9 @@ def write_report_page(results: Results, path: str | os.PathLike[str], figure: st
         recipe=results.recipe, runs=runs_line(results), notes=[*baseline_sentences(results), *results.notes],
         tables=[summary_table(results), *significance, *measure_tables(results)], figure=figure[figure.index("<svg"):],
         curves=_curves(results), scored=[each for each in scored if each["confusion"]], classes=results.classes,
-        sounds=sounds.addresses, embedded=_EMBEDDED_SECONDS if embed_audio else 0,
+        clips=[{"what": clip.what, "of": clip.of, "sound": _as_address(clip.samples, clip.rate, _CLIP_SECONDS)}
+               for clip in clips(results)],
+        sounds=sounds.addresses, embedded=_EMBEDDED_SECONDS if embed_audio else 0, clip_seconds=f"{_CLIP_SECONDS:g}",
     ))
     return path
 
@@ -122,7 +127,11 @@ class _Sounds:
         return quote(os.path.relpath(path, self.folder)) + piece
 
     def _embedded(self, path: str, start: float, end: float | None) -> str:
-        samples = read_audio(path, _EMBEDDED_RATE, start, end)[: int(_EMBEDDED_SECONDS * _EMBEDDED_RATE)] / 32768
-        with io.BytesIO() as file:
-            soundfile.write(file, samples, _EMBEDDED_RATE, format="OGG", subtype="VORBIS")
-            return "data:audio/ogg;base64," + base64.b64encode(file.getvalue()).decode()
+        return _as_address(read_audio(path, _EMBEDDED_RATE, start, end), _EMBEDDED_RATE, _EMBEDDED_SECONDS)
+
+
+def _as_address(samples: np.ndarray, rate: int, seconds: float) -> str:
+    """Return the first seconds of (samples,) float32 at int16 scale as an address that holds them, as Ogg Vorbis."""
+    with io.BytesIO() as file:
+        soundfile.write(file, samples[: int(seconds * rate)] / 32768, rate, format="OGG", subtype="VORBIS")
+        return "data:audio/ogg;base64," + base64.b64encode(file.getvalue()).decode()
