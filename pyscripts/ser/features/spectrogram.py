@@ -115,8 +115,8 @@ class Spectrogram:
         spectrum = torch.stft(
             torch.from_numpy(block), options.n_fft, options.hop, options.window, self._window, center=True,
             pad_mode=options.pad_mode, return_complex=True,
-        )
-        power = torch.view_as_real(spectrum).square_().sum(2)
+        ).T  # as it lies in memory: a frame after the other
+        power = spectrum.real.square().add_(spectrum.imag.square())
         if options.scale == "db":
             power.clamp_min_(_FLOOR).log10_().mul_(10)
         least, greatest = map(float, power.aminmax())
@@ -132,5 +132,5 @@ class Spectrogram:
         if options.resize == "crop":
             indices = indices[:256, :256]
         if options.origin == "lower":
-            indices = indices.flip(0)
-        return indices.T.contiguous().numpy()
+            indices = indices.flip(1)
+        return indices.contiguous().numpy()

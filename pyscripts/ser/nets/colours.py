@@ -25,7 +25,7 @@ def normalised_palette() -> Tensor:
 
 
 def coloured(images: Tensor, colours: Tensor) -> Tensor:
-    """Return images of palette indices as a network sees them, (B, 3, SIDE, SIDE) float32.
+    """Return images of palette indices as a network sees them, (B, 3, SIDE, SIDE) float32, channels last in memory.
 
     Resizing is bilinear, over as wide a support as shrinking takes (Pillow's and torchvision's antialias). It is
     linear, and so is the normalisation of colours: their order does not matter.
@@ -34,7 +34,7 @@ def coloured(images: Tensor, colours: Tensor) -> Tensor:
         images: (B, height, width), whole numbers 0 to 255.
         colours: (256, 3), those of `normalised_palette`.
     """
-    planes = colours.T[:, images.long()].transpose(0, 1)
-    if planes.shape[2:] == (SIDE, SIDE):
-        return planes.contiguous()
-    return F.interpolate(planes, (SIDE, SIDE), mode="bilinear", align_corners=False, antialias=True)
+    pictures = colours[images.contiguous().long()].permute(0, 3, 1, 2)
+    if pictures.shape[2:] == (SIDE, SIDE):
+        return pictures
+    return F.interpolate(pictures, (SIDE, SIDE), mode="bilinear", align_corners=False, antialias=True)

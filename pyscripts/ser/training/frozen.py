@@ -51,14 +51,15 @@ class FrozenStore:
                     # A batch that is not full is filled up by repeating it.
                     indices = first[np.resize(some[at : at + batch], batch)]
                     with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16"):
-                        outputs.append(network.trunk(*store.whole(indices))[: len(some) - at])
+                        maps = network.trunk(*store.whole(indices))
+                    outputs.append(maps[: len(some) - at].permute(0, 2, 3, 1))
                     report.add()
                 outputs = torch.cat(outputs)
                 self._put(some, outputs, len(images))
                 kept.write(images[some], outputs)
 
     def _put(self, places: np.ndarray, outputs: Tensor, count: int) -> None:
-        """Take the outputs of some of `count` images."""
+        """Take the outputs, (n, H, W, C) as networks have them in memory, of some of `count` images."""
         if not len(self._outputs):
             self._outputs = _allocate((count, *outputs.shape[1:]), outputs.dtype, self.device)
         self._outputs[torch.from_numpy(places).to(self._outputs.device)] = outputs.to(self._outputs.device)
@@ -86,7 +87,7 @@ class FrozenStore:
     def whole(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return the outputs of these examples, as `batch` does."""
         chosen = self._outputs.index_select(0, self._places[indices].to(self._outputs.device))
-        return chosen.to(self.device, non_blocking=True), torch.from_numpy(self.lengths[indices])
+        return chosen.to(self.device, non_blocking=True).permute(0, 3, 1, 2), torch.from_numpy(self.lengths[indices])
 
     def prefetch(self, utterances: np.ndarray) -> None:
         """Do nothing: outputs are in memory, or read when they are asked for."""

@@ -23,11 +23,11 @@ from ser.nets.image_classifier import ImageClassifier
 
 FOLDER = "frozen"
 _FREE_SHARE = 0.1  # of the file system, which outputs leave free
-_FORMAT = 1
+_FORMAT = 2
 
 
 class KeptOutputs:
-    """A folder of safetensors files, each with the outputs (n, C, H, W) of n images and the hashes of these.
+    """A folder of safetensors files, each with the outputs (n, H, W, C) of n images and the hashes of these.
 
     A file is never changed once it is there, so processes that write at the same time need not know of each other. The
     folder may be removed at any time: what is in it is then computed again.
@@ -86,7 +86,8 @@ class KeptOutputs:
                 )
                 return
             with atomic_path(path) as temporary:
-                temporary.write_bytes(save({"outputs": outputs.cpu()}, {"images": " ".join(images.tolist())}))
+                content = {"outputs": outputs.cpu().contiguous()}
+                temporary.write_bytes(save(content, {"images": " ".join(images.tolist())}))
             remove_leftovers(self._folder)
         except (OSError, SafetensorError) as error:
             say(f"{path}: outputs of frozen layers are not kept ({error})")
