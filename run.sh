@@ -11,7 +11,8 @@
 # Stages; each is skipped where its outputs are there and current, so an interrupted command is simply given again
 #   0  lists of utterances, speakers and emotions; speakers of train, dev and test are disjoint
 #   1  features of the system; mfcc: MFCC, energy VAD, mean normalisation, voiced frames
-#   2  noisy copies of the training data (noise, music at 10, 5, 0 dB) and of the test data (10, 0 dB)
+#   2  copies of the training data that --train-data names (with noise and music at 10, 5, 0 dB; at other speeds; of
+#      other pitch; of other vocal tracts), and of the test data with noise (10, 0 dB)
 #   3  training: every scheme, fold and seed asked for
 #   4  scores on the clean, diluted and noisy test sets
 #   5  tables and figures of everything scored so far
@@ -33,7 +34,9 @@ read_options() {
 --system=mfcc NAME          what a network reads: a system of the list below
 --network= NAME             the network that reads it (default: the system's first)
 --scheme='none se-cp n-cp n+se-cp' SCHEMES  of CopyPaste
---train-data=clean D        clean, or clean+noise: with the noisy copies
+--train-data=clean D        clean, or with copies of it, of any of the kinds noise, speed (at 0.9 and 1.1 times the
+                            rate), pitch (2 semitones up or down) and vtlp (vocal tract length perturbation), as in
+                            clean+noise or clean+speed+vtlp; task speaker: clean or clean+noise
 --init= I                   random, imagenet, or the folder of a pre-trained model (default: random, and imagenet for
                             systems of images)
 --weights= FILE             ImageNet weights of the network under torchvision's names, .pth, .npz or .safetensors
@@ -275,7 +278,7 @@ if runs_stage 1; then
 fi
 
 if runs_stage 2; then
-  begin 2 "noisy copies"
+  begin 2 "copies"
   task copies
   features copies
   finish 2

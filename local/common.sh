@@ -57,8 +57,11 @@ copy_tables() {
   done
 }
 
-lists=(wav.scp segments utt2spk spk2utt utt2emo utt2noise utt2uniq)
+lists=(wav.scp segments utt2spk spk2utt utt2emo utt2noise utt2perturb utt2uniq)
 digest_of_lists() { (cd "$1" && { cat "${lists[@]}" 2>/dev/null || true; } | cksum); }
+
+# is_copy <data>: whether it is a directory of copies, which a task makes as <data><raw>; its lists are its own.
+is_copy() { [ -f "$1/utt2noise" ] || [ -f "$1/utt2perturb" ]; }
 
 # copy_lists <from> <to>: copy the lists of a data directory, unless those in <to> come from these. A step may have taken
 # bad recordings out of either since.

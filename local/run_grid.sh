@@ -28,7 +28,7 @@ parse_options "$@" << END
 --scheme= SCHEMES           of CopyPaste (default: none se-cp n-cp n+se-cp; noise-mixup: n+se-cp)
 --network= NAME             noise-mixup: the network on images (default: alexnet)
 --weights= FILE             noise-mixup: its ImageNet weights, as of run.sh
---train-data='clean clean+noise' DATA  of the recipes
+--train-data='clean clean+noise' DATA  of the recipes, each as of run.sh
 --init= DIR                 copypaste: pre-trained model for the cells with x-vector initialisation; without it they wait,
                             and the tables show them as missing. random: leave them out. noise-mixup: random, or
                             imagenet, the default, of the network on images
@@ -151,9 +151,11 @@ if [ "${opt[stage]}" -le 2 ]; then
   last=$((opt[stop-stage] < 2 ? opt[stop-stage] : 2))
   for set in "${sets[@]}"; do
     for system in "${systems[@]}"; do
-      echo "$(date +%T) $set: lists and features of system $system"
-      run_recipe "$set" "$system" --stage "${opt[stage]}" --stop-stage "$last" ||
-        failed+=("$set: stages ${opt[stage]} to $last, see above")
+      for data in ${opt[train-data]}; do
+        echo "$(date +%T) $set: lists and features of system $system, $data data"
+        run_recipe "$set" "$system" --train-data "$data" --stage "${opt[stage]}" --stop-stage "$last" ||
+          failed+=("$set: stages ${opt[stage]} to $last, see above")
+      done
     done
   done
 fi

@@ -6,8 +6,8 @@
 #                                                              of directories of hidden states as the encoder gives
 #                                                              them have for these options
 #
-# The features of every encoder, layer, precision and normalisation have directories of their own. A noisy copy (a
-# directory with utt2noise) is there as <data><raw>.
+# The features of every encoder, layer, precision and normalisation have directories of their own. Copies (a directory
+# with utt2noise or utt2perturb) are there as <data><raw>.
 set -euo pipefail
 # shellcheck source=local/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -45,7 +45,7 @@ raw=_$name
 make_features() { # <data>…
   local data jobs=(--nj "${opt[nj]}" --cmd "${opt[cmd]}") made=() pairs=()
   for data in "$@"; do
-    if [ ! -f "$data$raw/utt2noise" ]; then copy_lists "$data" "$data$raw"; fi
+    if ! is_copy "$data$raw"; then copy_lists "$data" "$data$raw"; fi
     made+=("$data$raw") pairs+=("$data$raw=${data}_$name")
   done
   guarded make_encoder_feats.sh "${jobs[@]}" --encoder "${found[0]}" --layer "${found[1]}" \

@@ -5,8 +5,9 @@
 #        local/system_mfcc.sh [options] name|suffix|raw     print what names of runs, of directories of features, and of
 #                                                           directories of MFCC before VAD have for these options
 #
-# Features of other options than the default ones have other names, so that none makes another stale. A noisy copy (a
-# directory with utt2noise) is made of <data><raw>, keeps the VAD of the clean recordings, and is there as <data><raw>.
+# Features of other options than the default ones have other names, so that none makes another stale. Copies (a
+# directory with utt2noise or utt2perturb) are made of <data><raw> and are there as <data><raw>; noisy ones keep the VAD of
+# the clean recordings.
 set -euo pipefail
 # shellcheck source=local/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -67,7 +68,7 @@ make_features() {
   local data made voiced jobs=(--nj "${opt[nj]}" --cmd "${opt[cmd]}") raws=() with_vad=() voiceds=() pairs=()
   for data in "$@"; do
     made=$data$raw
-    if [ -n "$raw" ] && [ ! -f "$made/utt2noise" ]; then copy_lists "$data" "$made"; fi
+    if [ -n "$raw" ] && ! is_copy "$made"; then copy_lists "$data" "$made"; fi
     raws+=("$made")
   done
   guarded make_mfcc.sh "${jobs[@]}" --compress "${opt[compress]}" --mfcc-config "$config" --also "${raws[*]:1}" "${raws[0]}"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Task emotion: lists with utt2emo, noisy copies to train and to test on, runs with and without folds, their scores.
+# Task emotion: lists with utt2emo, copies to train on and noisy ones to test on, runs with and without folds, their scores.
 #
 # Usage: local/task_emotion.sh [options] <verb>, in the work directory
 #   list-name             print what names of lists have that are not of the corpus's own utterances
@@ -8,7 +8,7 @@
 #                         dev and test
 #   sets clean|copies     print the data directories to make features of
 #   share clean|copies    give each fold its part of the features of these
-#   copies                make the noisy copies, as data directories without features
+#   copies                make the copies, as data directories without features
 #   training              what else is to be done before training: nothing
 #   train-data            print the training data's name, which stands in the names of runs
 #   labels                print the table that has the classes
@@ -16,9 +16,10 @@
 #   score <runs> <job>    score the run of that line of a file (pyscripts/plan_runs.py)
 #   report                make the tables and figures of everything scored so far
 #
-# Copies of other SNRs or kinds than the default ones are training data of another name: --snr "20 15" --noise-kinds
-# music makes train_noisy-music-20-15, and what is trained on them clean+noise-music-20-15 (m5 for -5 dB), which
-# --train-data understands as well.
+# Training data are a sum: clean, or with copies of it, of one kind or of several, in whatever order; their name has the
+# kinds in the order noise, speed, pitch, vtlp. Noisy copies of other SNRs or noises than the default ones are training
+# data of another name: --snr "20 15" --noise-kinds music makes train_noisy-music-20-15, and what is trained on them is
+# clean+noise-music-20-15 (m5 for -5 dB), which --train-data understands as well.
 set -euo pipefail
 # shellcheck source=local/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -46,7 +47,7 @@ parse_options "$@" << 'END'
 --exp=exp DIR               folder of the runs
 --emotions= EMOTIONS        classes
 --folds= FOLDS              folds, if the recipe has any
---train-data=clean D        clean, or clean+noise
+--train-data=clean D        clean, or clean+noise, clean+noise+speed and other such sums
 --tests-only=false BOOL     make the features of the tests alone, since nothing is trained
 --raw= S                    what the system appends to the name of a data directory before VAD …
 --suffix=_voiced S          … and for its features
@@ -83,21 +84,28 @@ fi
 list_name+=$other_noise
 list_name=${list_name#-}
 
-# Options in the training data's name come before those beside it.
-case ${opt[train-data]} in
-  clean | clean+noise) ;;
-  clean+noise-*)
-    kinds='' snrs=''
-    for word in $(tr - ' ' <<< "${opt[train-data]#clean+noise-}"); do
-      case $word in
-        [0-9]* | m[0-9]*) snrs+="${word/#m/-} " ;;
-        *) kinds+="$word " ;;
-      esac
-    done
-    opt[snr]=${snrs:-${opt[snr]}} opt[noise-kinds]=${kinds:-${opt[noise-kinds]}}
-    ;;
-  *) die "--train-data is clean or clean+noise, not '${opt[train-data]}'" ;;
-esac
+# The copies to train on are words of the training data's name. What is peculiar to a kind stands here and in make_copy.
+kinds_of_copies='noise speed pitch vtlp' # in the order of names
+[[ ${opt[train-data]} =~ ^clean(\+(${kinds_of_copies// /|})(-[A-Za-z0-9.-]*)?)*$ ]] ||
+  die "--train-data is clean, or a sum such as clean+noise or clean+speed+vtlp, of $kinds_of_copies; not" \
+    "'${opt[train-data]}'"
+declare -A word_of=()
+for word in $(tr + ' ' <<< "${opt[train-data]#clean}"); do
+  kind=${word%%-*}
+  [ -z "${word_of[$kind]:-}" ] || die "--train-data ${opt[train-data]}: $kind is there twice"
+  [ "$kind" = noise ] || [ "$word" = "$kind" ] || die "--train-data ${opt[train-data]}: $kind has no options"
+  word_of[$kind]=$word
+done
+
+# Options in the name of noisy copies come before those beside it.
+noise=${word_of[noise]:-noise} named_kinds='' named_snrs=''
+for word in $(tr - ' ' <<< "${noise#noise}"); do
+  case $word in
+    [0-9]* | m[0-9]*) named_snrs+="${word/#m/-} " ;;
+    *) named_kinds+="$word " ;;
+  esac
+done
+opt[snr]=${named_snrs:-${opt[snr]}} opt[noise-kinds]=${named_kinds:-${opt[noise-kinds]}}
 for option in snr test-snr; do
   [ "$option ${opt[$option]}" != 'test-snr none' ] || continue
   [[ ${opt[$option]} = *[^\ ]* ]] || die "--$option cannot be empty"
@@ -112,18 +120,22 @@ sorted() { tr ' ' '\n' <<< "$1" | sed '/^$/d' | sort -u "${@:2}" | xargs; }
 snrs=$(sorted "${opt[snr]}" -rn) kinds=$(sorted "${opt[noise-kinds]}" -r) variant=''
 [ "$kinds" = "${opt_default[noise-kinds]}" ] || variant+=-${kinds// /-}
 [ "$snrs" = "${opt_default[snr]}" ] || variant+=$(sed 's/^/-/; s/ /-/g; s/--/-m/g' <<< "$snrs")
+[ -z "${word_of[noise]:-}" ] || word_of[noise]=noise$variant
+train_data=clean copies=() # the training data's name, and what is added to the name of a data directory for each kind
+for kind in $kinds_of_copies; do
+  word=${word_of[$kind]:-}
+  [ -z "$word" ] || { train_data+=+$word && copies+=("_${word/#noise/noisy}"); }
+done
 
 # Where folds share every recording, features are made once, of all of them.
 split_dirs=("$data") sets=(train dev test) train=$data/train test=$data/test trained=true
-if [ "${opt[tests-only]}" = true ]; then trained='' sets=(test) opt[train-data]=clean; fi
+if [ "${opt[tests-only]}" = true ]; then trained='' sets=(test) copies=(); fi
 if [ -n "${opt[folds]}" ]; then
   split_dirs=() sets=(all) train=$data/all test=$data/all
   for fold in ${opt[folds]}; do split_dirs+=("$data/fold$fold"); done
 fi
-noisy=noisy$variant
 noisy_tests=()
 [ "${opt[test-snr]}" = none ] || for snr in $(sorted "${opt[test-snr]}" -rn); do noisy_tests+=("test_snr$snr"); done
-needs_noise() { [ "${opt[train-data]}" != clean ] || [ ${#noisy_tests[@]} -gt 0 ]; }
 
 # copy_corpus_lists: lists of whole utterances in a folder of their own are those of the corpus.
 copy_corpus_lists() {
@@ -148,21 +160,31 @@ check_lists() {
   [ "${opt[split]}" = segment ] || echo "no speaker is in two of train, dev and test"
 }
 
+# make_copy <copy>: make the copies of one kind of the training data, as a data directory without features.
+make_copy() {
+  local kind noise_lists=''
+  case $1 in
+    _noisy*)
+      for kind in $kinds; do
+        [ -f "$data/noise/${kind}_train.scp" ] ||
+          die "--noise-kinds: there is no $kind without --musan-dir; name that, or --noise-kinds noise"
+        noise_lists+="$data/noise/${kind}_train.scp "
+      done
+      guarded augment_data_dir.sh --each true --snr "$snrs" "$train${opt[raw]}" "${noise_lists% }" "$train$1${opt[raw]}"
+      ;;
+    *) guarded perturb_data_dir.sh --kind "${1#_}" "$train${opt[raw]}" "$train$1${opt[raw]}" ;;
+  esac
+}
+
 make_copies() {
-  local kind name noise_lists=''
-  if ! needs_noise; then echo "no noisy copies: --test-snr none, and training on clean data"; return; fi
-  prepare_noise "${opt[corpus-data]}" "$data"
-  for kind in ${trained:+$kinds}; do
-    [ -f "$data/noise/${kind}_train.scp" ] ||
-      die "--noise-kinds: there is no $kind without --musan-dir; name that, or --noise-kinds noise"
-    noise_lists+="$data/noise/${kind}_train.scp "
-  done
-  [ -z "$trained" ] || guarded augment_data_dir.sh --each true --snr "$snrs" "$train${opt[raw]}" "${noise_lists% }" \
-    "${train}_$noisy${opt[raw]}"
+  local copy name
+  if [[ " ${copies[*]}" = *" _noisy"* ]] || [ ${#noisy_tests[@]} -gt 0 ]; then prepare_noise "${opt[corpus-data]}" "$data"; fi
+  for copy in "${copies[@]}"; do make_copy "$copy"; done
   for name in "${noisy_tests[@]}"; do
     guarded augment_data_dir.sh --snr "${name#test_snr}" "$test${opt[raw]}" "$data/noise/noise_test.scp" \
       "$data/$name${opt[raw]}"
   done
+  [ ${#copies[@]} -gt 0 ] || [ ${#noisy_tests[@]} -gt 0 ] || echo "none: --test-snr none, and training on clean data"
 }
 
 # share <features> <set> <name> [<utt2uniq>]: give every fold the features of its set's utterances, or of their copies,
@@ -180,13 +202,13 @@ share() {
 }
 
 print_splits() {
-  local dir name fold train tests
+  local dir name fold copy train tests
   for dir in "${split_dirs[@]}"; do
     fold=null
     [ "$dir" = "$data" ] || fold=${dir#"$data/fold"}
     train="\"$dir/train$suffix\"" tests="\"test\": \"$dir/test$suffix\""
     tests+=", \"test_diluted\": \"$dir/test$suffix\"" # made by score.py, of the clean test's features
-    [ "${opt[train-data]}" = clean ] || train+=", \"$dir/train_$noisy$suffix\""
+    for copy in "${copies[@]}"; do train+=", \"$dir/train$copy$suffix\""; done
     for name in "${noisy_tests[@]}"; do tests+=", \"$name\": \"$dir/$name$suffix\""; done
     echo "{\"fold\": $fold, \"train\": [$train], \"dev\": \"$dir/dev$suffix\", \"tests\": {$tests},"\
       "\"test_list\": \"$dir/test\"}"
@@ -201,20 +223,24 @@ case "${args[*]}" in
     check_lists
     ;;
   'sets clean') printf "$data/%s\n" "${sets[@]}" ;;
-  'sets copies') ! needs_noise || printf '%s\n' ${trained:+"${train}_$noisy"} "${noisy_tests[@]/#/$data/}" ;;
+  'sets copies')
+    for copy in "${copies[@]}"; do echo "$train$copy"; done
+    for set in "${noisy_tests[@]}"; do echo "$data/$set"; done
+    ;;
   copies) make_copies ;;
   'share clean')
     [ -z "${opt[folds]}" ] || for set in ${trained:+train dev} test; do share "$data/all$suffix" "$set" "$set$suffix"; done
     ;;
   'share copies')
-    if [ -n "${opt[folds]}" ] && needs_noise; then
-      [ -z "$trained" ] ||
-        share "${train}_$noisy$suffix" train "train_$noisy$suffix" "${train}_$noisy${opt[raw]}/utt2uniq"
+    if [ -n "${opt[folds]}" ]; then
+      for copy in "${copies[@]}"; do
+        share "$train$copy$suffix" train "train$copy$suffix" "$train$copy${opt[raw]}/utt2uniq"
+      done
       for set in "${noisy_tests[@]}"; do share "$data/$set$suffix" test "$set$suffix"; done
     fi
     ;;
   training) ;;
-  train-data) [ "${opt[train-data]}" = clean ] && echo clean || echo "clean+noise$variant" ;;
+  train-data) echo "$train_data" ;;
   labels) echo utt2emo ;;
   splits) print_splits ;;
   score\ *) exec "$SER_ROOT/pyscripts/score.py" --runs "${args[1]}" --job "${args[2]}" ;;

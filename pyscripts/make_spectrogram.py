@@ -3,10 +3,11 @@
 
 Example: steps/make_spectrogram.sh --nj 4 --cmd "$train_cmd" data/train_1s data/train_1s_spec
 
-Reads wav.scp, segments, and utt2noise, whose noise is mixed in at its SNR over the block; then a block is divided by
-its largest magnitude. Writes the tables of <data>, feats.scp, utt2num_frames and conf/spectrogram.conf in <out-data>;
-arks go to <ark-dir> (<out-data>/data), logs to <log> (<out-data>/log). The matrices are Kaldi's of one byte a value
-(CM3): palette indices, a column of the image in each row, from its top down.
+Reads wav.scp, segments, utt2noise, whose noise is mixed in at its SNR over the block, and utt2perturb, of whose
+slower blocks the beginning is shown; then a block is divided by its largest magnitude. Writes the tables of <data>,
+feats.scp, utt2num_frames and conf/spectrogram.conf in <out-data>; arks go to <ark-dir> (<out-data>/data), logs to <log>
+(<out-data>/log). The matrices are Kaldi's of one byte a value (CM3): palette indices, a column of the image in each
+row, from its top down.
 
 A block that is too short ends in silence, and digital silence is one colour; both are counted. One that is longer than
 an image, or no audio, is dropped: named in the log, listed in <log>/make_spectrogram_<name>.dropped; above a share of
@@ -36,6 +37,7 @@ _CONF = Path(__file__).resolve().parent.parent / "conf"
 class MakeSpectrogram(AudioStep):
     name, stem, scp, what = "make_spectrogram", "images", "feats.scp", "spectrogram images"
     own_target = True
+    fixed_length = True
 
     def __init__(self, config: Path) -> None:
         self.config = config

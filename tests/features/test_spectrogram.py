@@ -15,6 +15,7 @@ from ser.data.datadir import spk2utt, validate
 from ser.features.frontend import read_conf
 from ser.features.noise import NoiseReader, mix, read_utt2noise
 from ser.features.packed import Pack, pack
+from ser.features.perturb import Perturbation
 from ser.features.spectrogram import Spectrogram, SpectrogramOptions
 from ser.features.store import FeatureStore
 from ser.nets.colours import coloured, normalised_palette, palette
@@ -167,6 +168,18 @@ def test_the_step_makes_images_that_kaldi_and_training_read(blocks: Path, shell,
         rows, lengths = store.whole(np.arange(2))
         assert store.frames.dtype == torch.uint8 and lengths.tolist() == [259, 259]
         assert np.array_equal(rows[:259].numpy(), expected)
+
+
+def test_of_a_block_that_a_speed_makes_longer_the_beginning_is_shown(blocks: Path, shell, tmp_path: Path) -> None:
+    said = shell(f"perturb_data_dir.sh --kind speed {blocks}/all_1s {tmp_path}/speed && make_spectrogram.sh --nj 1 "
+                 f"{tmp_path}/speed {tmp_path}/images").stdout
+    images = dict(read_arks(tmp_path / "images" / "feats.scp"))
+    assert images.keys() == read_table(tmp_path / "speed" / "utt2spk").keys()
+    assert f"{len(images) // 2} blocks too short" in said, "those at 1.1 times the rate"
+    samples, _ = soundfile.read(read_table(blocks / "all" / "wav.scp")["s0-u0"], dtype="int16", stop=RATE)
+    slow = Perturbation("speed", 0.9).apply(samples.astype(np.float32), RATE)
+    shown = Spectrogram(SpectrogramOptions())(slow[:RATE])
+    assert len(slow) > 1.1 * RATE and np.array_equal(images["s0-u0-00000000-00000100-sp0.9"], shown)
 
 
 def test_blocks_that_do_not_fit_are_padded_or_dropped(blocks: Path, shell, tmp_path: Path) -> None:

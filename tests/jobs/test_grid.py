@@ -227,7 +227,7 @@ def test_killed_twice_it_ends_with_the_same_tables(grid: Grid, undisturbed) -> N
         ([], ["nowhere=/corpora/x"], "no recipe 'nowhere'; there are: cremad"),
         ([], ["cremad=/a", "cremad=/b"], "cremad is named twice"),
         (["--scheme", "cp"], ["cremad"], "'cp' is none of none, se-cp, n-cp, n+se-cp"),
-        (["--train-data", "noise"], ["cremad"], "clean or clean+noise"),
+        (["--train-data", "noise"], ["cremad"], "--train-data is clean, or a sum"),
         (["--init", "/nowhere"], ["cremad"], "no best.pt there"),
         (["--seeds", ""], ["cremad"], "cannot be empty"),
         ([], ["cremad --merge-excited true"], "unknown option --merge-excited"),

@@ -33,19 +33,20 @@ def run(command: list[str], ok: bool = True) -> str:
 
 
 def test_from_audio_to_tables_normalised_by_speaker(command: list[str]) -> None:
-    options = ["--train-data", "clean+noise", "--noise-kinds", "noise", "--snr", "10", "--test-snr", "0",
+    options = ["--train-data", "clean+pitch+noise", "--noise-kinds", "noise", "--snr", "10", "--test-snr", "0",
                "--cmn", "speaker", "--cmn-vars", "true", "--epochs", "2"]
     said = run([*command, *options])
     work = Path(command[command.index("--work-dir") + 1])
     [data], name = work.glob("data*"), "tiny-layer2-speaker-vars"
-    train = data / f"train_noisy-noise-10_{name}"
-    speakers, matrices = read_table(train / "utt2spk"), dict(read_arks(train / "feats.scp"))
-    for speaker in set(speakers.values()):
-        frames = np.concatenate([matrices[utt] for utt in matrices if speakers[utt] == speaker]).astype(np.float64)
-        assert np.abs(frames.mean(0)).max() < 1e-3 > np.abs(frames.std(0) - 1).max(), "the copies' own statistics"
+    for kind in ("noisy-noise-10", "pitch"):
+        train = data / f"train_{kind}_{name}"
+        speakers, matrices = read_table(train / "utt2spk"), dict(read_arks(train / "feats.scp"))
+        for speaker in set(speakers.values()):
+            frames = np.concatenate([matrices[utt] for utt in matrices if speakers[utt] == speaker]).astype(np.float64)
+            assert np.abs(frames.mean(0)).max() < 1e-3 > np.abs(frames.std(0) - 1).max(), "the copies' own statistics"
     [exp] = work.glob("exp*")
     for scheme in ("none", "n+se-cp"):
-        [folder] = exp.glob(f"encoder-{name}-linear_clean+noise-noise-10_{scheme}_random_*/seed0")
+        [folder] = exp.glob(f"encoder-{name}-linear_clean+noise-noise-10+pitch_{scheme}_random_*/seed0")
         assert len((folder / "history.jsonl").read_text().splitlines()) == 2
         for test in ("test", "test_diluted", "test_snr0"):
             assert read_score(folder / f"score_{test}").record["normalised_over"]

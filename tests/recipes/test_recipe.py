@@ -13,6 +13,7 @@ import pytest
 import torch
 from small_project import SMALL
 
+from ser.base.kaldi_tables import read_table
 from ser.training.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,21 +86,10 @@ def test_everything_runs_and_prints_its_tables(whole) -> None:
             assert len(lines) == score["utterances"] + 1
     assert (exp_of(work) / "functionals-svm_clean_none_random/seed0/score_test_snr0/score.json").exists()
     assert "the baseline functionals-svm_clean_none_random: weighted F1" in printed
-    copies = (data_of(work) / "train_noisy" / "utt2noise").read_text().splitlines()
-    assert {line.split()[0].split("-", 2)[2] for line in copies} == COPIES
-    assert len(copies) == len(COPIES) * len((data_of(work) / "train" / "utt2spk").read_text().splitlines())
+    assert not list(data_of(work).glob("train_noisy*")), "nothing is trained on noisy copies here"
     results = exp_of(work) / "results"
     assert {path.suffix for path in results.iterdir()} >= {".md", ".csv", ".png"}
     assert f"{results.parent.name}/results" in printed
-
-
-def test_train_and_test_noises_are_disjoint(whole) -> None:
-    def noises(sets: list[Path]) -> set[str]:
-        return {line.split(None, 3)[3] for folder in sets for line in (folder / "utt2noise").read_text().splitlines()}
-
-    data = data_of(whole[0])
-    train, test = noises([data / "train_noisy"]), noises(list(data.glob("test_snr*[0-9]")))
-    assert train and test and not train & test
 
 
 def test_again_is_quick_and_changes_nothing(whole) -> None:
@@ -134,14 +124,43 @@ def test_killed_again_and_again_it_ends_the_same(whole, tmp_path: Path) -> None:
 
 
 def test_clean_plus_noise_trains_on_the_copies(whole) -> None:
+    def noises(sets: list[Path]) -> set[str]:
+        return {line.split(None, 3)[3] for folder in sets for line in (folder / "utt2noise").read_text().splitlines()}
+
     work, _, _ = whole
-    run(work, "--stage", "3", "--stop-stage", "3", "--train-data", "clean+noise", "--scheme", "none",
+    data = data_of(work)
+    run(work, "--stage", "2", "--stop-stage", "3", "--train-data", "clean+noise", "--scheme", "none",
         "--config", str(short_config(work.parent)))
+    copies = (data / "train_noisy" / "utt2noise").read_text().splitlines()
+    count = len((data / "train" / "utt2spk").read_text().splitlines())
+    assert {line.split()[0].split("-", 2)[2] for line in copies} == COPIES and len(copies) == len(COPIES) * count
+    train, test = noises([data / "train_noisy"]), noises(list(data.glob("test_snr*[0-9]")))
+    assert train and test and not train & test
     log = next((exp_of(work) / "log").glob("train_mfcc-tdnn_clean+noise.*.1.log")).read_text()
-    count = len((data_of(work) / "train" / "utt2spk").read_text().splitlines())
     assert f"{7 * count} utterances" in log
     best = load_checkpoint(exp_of(work) / "mfcc-tdnn_clean+noise_none_random_short" / "seed0" / "best.pt")
     assert torch.isfinite(best["model"]["embedding.weight"]).all()
+
+
+def test_copies_of_several_kinds_are_trained_on_and_stand_in_the_tables(whole) -> None:
+    work, _, _ = whole
+    data, options = data_of(work), ("--stage", "2", "--train-data", "clean+vtlp+speed", "--scheme", "none")
+    printed = run(work, *options)
+    utterances = set(read_table(data / "train" / "utt2spk"))
+    speed, vtlp = (read_table(data / f"train_{kind}_voiced" / "utt2uniq") for kind in ("speed", "vtlp"))
+    assert set(speed) == {f"{utt}-sp{factor}" for utt in utterances for factor in ("0.9", "1.1")}
+    assert set(vtlp) == {f"{utt}-vtlp" for utt in utterances}
+    assert set(speed.values()) == set(vtlp.values()) == utterances
+    frames = read_table(data / "train_speed_voiced" / "utt2num_frames")
+    assert all(int(frames[f"{utt}-sp0.9"]) > int(frames[f"{utt}-sp1.1"]) for utt in utterances), "a VAD of their own"
+    log = next((exp_of(work) / "log").glob("train_mfcc-tdnn_clean+speed+vtlp.*.1.log")).read_text()
+    assert f"{4 * len(utterances)} utterances" in log
+    for model in ("functionals-svm", "mfcc-tdnn"):
+        titles = [line.split()[1] for line in printed.splitlines() if line.startswith(f"{model} ")]
+        assert titles[0] == "Clean" and "Clean+Speed+VTLP" in titles, "a row of the tables"
+    before = {path: path.stat().st_mtime_ns for kind in ("*.ark", "*.pt") for path in work.rglob(kind)}
+    assert "speed copy of" in run(work, *options)
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
 
 
 def test_the_config_of_a_run_makes_it_again(whole) -> None:
@@ -157,7 +176,8 @@ def test_another_front_end_leaves_the_features_of_the_first(whole) -> None:
     work, _, _ = whole
     before = {path: path.stat().st_mtime_ns for path in work.rglob("*.ark")}
     options = ("--mfcc-config", str(ROOT / "conf" / "mfcc_16k.conf"), "--copy-vad", "own", "--snr", "15",
-               "--noise-kinds", "music", "--test-snr", "5", "--stage", "1", "--stop-stage", "2")
+               "--noise-kinds", "music", "--test-snr", "5", "--train-data", "clean+noise", "--stage", "1",
+               "--stop-stage", "2")
     run(work, *options)
     data = data_of(work)
     for name in ("train_mfcc16k-ownvad_voiced", "train_noisy-music-15_mfcc16k-ownvad_voiced",

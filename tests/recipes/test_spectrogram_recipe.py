@@ -20,6 +20,7 @@ from ser.scoring.predictions import read_score
 from ser.training.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
+RUN = "spectrogram-squeezenet_clean+noise-noise-15+speed_none_imagenet_*/fold2/seed0"
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def weights(tmp_path_factory) -> Path:
 def command(weights: Path, tmp_path_factory) -> list[str]:
     return [str(ROOT / "run.sh"), "--system", "spectrogram", "--network", "squeezenet", "--weights", str(weights),
             "--work-dir", str(tmp_path_factory.mktemp("mini")), *SMALL, "--nj", "2", "--train-threads", "1",
-            "--train-data", "clean+noise", "--noise-kinds", "noise", "--snr", "15", "--test-snr", "15",
+            "--train-data", "clean+noise+speed", "--noise-kinds", "noise", "--snr", "15", "--test-snr", "15",
             "--epochs", "2", "--split", "segment", "--cv-folds", "2", "--folds", "2"]
 
 
@@ -51,11 +52,12 @@ def test_from_audio_to_tables(command: list[str], weights: Path) -> None:
     assert said.count("of test blocks share an utterance with training, 100% a speaker") == 2, "lists and tables"
     work = Path(command[command.index("--work-dir") + 1])
     [data] = work.glob("data_*_1s-segment2")
-    [folder] = work.glob("exp_*_1s-segment2/spectrogram-squeezenet_clean+noise-noise-15_none_imagenet_*/fold2/seed0")
+    [folder] = work.glob(f"exp_*_1s-segment2/{RUN}")
     blocks = {name: set(read_table(data / "fold2" / f"{name}_spec" / "utt2spk"))
-              for name in ("train", "train_noisy-noise-15", "dev", "test", "test_snr15")}
+              for name in ("train", "train_noisy-noise-15", "train_speed", "dev", "test", "test_snr15")}
     assert blocks["test"] == blocks["test_snr15"] and not blocks["test"] & blocks["train"]
     assert blocks["train_noisy-noise-15"] == {f"{block}-noise-snr15" for block in blocks["train"]}
+    assert blocks["train_speed"] == {f"{block}-sp{factor}" for block in blocks["train"] for factor in ("0.9", "1.1")}
     for test in ("test", "test_snr15"):
         score = read_score(folder / f"score_{test}")
         assert set(score.predictions.utterances) == blocks["test"]
@@ -97,7 +99,7 @@ def test_killed_in_every_stage_it_ends_the_same(command: list[str], tmp_path: Pa
     run(again)
     images = sorted(path.relative_to(whole) for path in whole.rglob("*_spec/**/*.ark"))
     assert images and all((whole / path).read_bytes() == (tmp_path / path).read_bytes() for path in images)
-    [folder] = whole.glob("exp_*/spectrogram-squeezenet_clean+noise-noise-15_none_imagenet_*/fold2/seed0")
+    [folder] = whole.glob(f"exp_*/{RUN}")
     ours = tmp_path / folder.relative_to(whole)
     for name in ("best.pt", "last.pt"):
         expected, model = (load_checkpoint(path / name)["model"] for path in (folder, ours))

@@ -83,6 +83,16 @@ def run_report(monkeypatch, *arguments) -> None:
     report.main()
 
 
+def test_training_data_are_sorted_by_their_kinds_and_titled() -> None:
+    order = {"clean": "Clean", "clean+noise": "Clean+Noise", "clean+noise-music-20": "clean+noise-music-20",
+             "clean+noise+speed": "Clean+Noise+Speed", "clean+speed": "Clean+Speed",
+             "clean+speed+vtlp": "Clean+Speed+VTLP", "clean+pitch": "Clean+Pitch", "clean+else": "clean+else",
+             "clean@cremad": "Clean"}
+    conditions = [Condition("mfcc-tdnn", name, "none", "random") for name in order]
+    assert sorted(set(conditions), key=Condition.order) == conditions
+    assert [condition.train_title for condition in conditions] == list(order.values())
+
+
 def test_printed_tables_are_exact(exp, monkeypatch, capsys):
     run_report(monkeypatch, "--exp-dir", exp)
     out = capsys.readouterr().out

@@ -24,11 +24,13 @@ class AudioStep(FeatureStep):
     """A step whose features are computed from waveforms of `rate` Hz; `channel` is as in `UtteranceReader`.
 
     With `trim` the silence before and after an utterance's speech is left out.
+    With `fixed_length` a waveform that a speed makes longer ends where it did before.
     """
 
     rate: int
     channel: int = -1
     trim: bool = False
+    fixed_length: bool = False
 
     def unfit(self, samples: np.ndarray) -> str | None:
         """Return why a waveform has no features, for the log; None if it has."""
@@ -72,6 +74,8 @@ class AudioStep(FeatureStep):
                     raise SerError(f"{data}/utt2perturb: no line for {utterance}; run steps/perturb_data_dir.sh again")
                 samples = perturbations[utterance].apply(samples, self.rate)
                 seconds = perturbations[utterance].seconds(seconds)
+                if self.fixed_length:
+                    samples, seconds = samples[: len(waveform.samples)], min(seconds, waveform.seconds)
             if self.trim:
                 samples = samples[speech_range(samples, self.rate)]
                 seconds = len(samples) / self.rate

@@ -165,7 +165,7 @@ def write_noise_mixup_csv(path: Path, rows: Sequence[Row]) -> Path:
 
 def is_of(train_data: str, row: Condition) -> bool:
     """Return whether a row was trained on this training data, whatever its noise."""
-    return row.train_data.partition("-")[0] == train_data
+    return row.kinds == train_data.split("+")
 
 
 def _title(paper: Mapping[str, Any], name: str) -> str:
@@ -217,7 +217,7 @@ def _comparison_table(paper: Mapping[str, Any], rows: Sequence[Row]) -> ResultTa
     lines = []
     for (one, condition), found in groupby(rows, key=lambda row: (row.of, row.condition)):
         of_test = {row.test: row.cells()[-1] for row in found}
-        data = TRAIN_DATA.get(condition.train_data, condition.train_data)
+        data = condition.train_title
         name = condition.model if condition.scheme == "none" else f"{condition.model}, {condition.scheme}"
         lines.append([_title(paper, one.name), one.split, f"{name} ({condition.init})", data,
                       *(of_test.get(test, "—") for test in tests)])
@@ -245,7 +245,7 @@ def _leak_table(paper: Mapping[str, Any], sets: Sequence[SetResults], rows: Sequ
         numbers = [pair[0].mean[column] - pair[1].mean[column] for column in (0, -1)]
         scheme = "" if condition.scheme == "none" else f", {condition.scheme}"
         lines.append([_title(paper, name), f"{condition.model}{scheme}",
-                      TRAIN_DATA.get(condition.train_data, condition.train_data), test_title(test),
+                      condition.train_title, test_title(test),
                       pair[0].cells()[0], pair[1].cells()[0], *(f"{number:+.2f}" for number in numbers)])
     return ResultTable(
         "What a random split is worth: segment minus speaker split, points",

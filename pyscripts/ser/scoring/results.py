@@ -15,7 +15,8 @@ from ser.augment.dilution import DILUTED_TEST
 from ser.scoring.metrics import weighted_f1
 from ser.scoring.significance import bootstrap_f1, interval, randomisation_p
 
-TRAIN_DATA = {"clean": "Clean", "clean+noise": "Clean+Noise"}  # titles; other training data go by their names
+TRAIN_DATA = {"clean": "Clean", "clean+noise": "Clean+Noise"}  # the papers', with their titles
+_KINDS = {"clean": "Clean", "noise": "Noise", "speed": "Speed", "pitch": "Pitch", "vtlp": "VTLP"}  # of training data
 
 ELSEWHERE = "@"  # stands in the name of training data before the corpus that they are of, where it is another
 BASELINE = "functionals"  # the system that a network has to beat
@@ -50,9 +51,15 @@ class Condition:
 
     @property
     def train_title(self) -> str:
-        """What tables call the training data."""
+        """What tables call the training data: Clean+VTLP, or the name where copies have options of their own."""
         data = self.train_data.partition(ELSEWHERE)[0]
-        return TRAIN_DATA.get(data, data)
+        words = data.split("+")
+        return "+".join(_KINDS[word] for word in words) if _KINDS.keys() >= set(words) else data
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of training data, without their options: clean and noise of `clean+noise-music-20`."""
+        return [word.partition("-")[0] for word in self.train_data.partition(ELSEWHERE)[0].split("+")]
 
     @property
     def features(self) -> str:
@@ -91,9 +98,10 @@ class Condition:
 
     def order(self) -> tuple[Any, ...]:
         """Return the sorting key of the tables' order."""
-        known = list(TRAIN_DATA)
-        data = known.index(self.train_data) if self.train_data in known else len(known)
-        return self.model, data, self.train_data, self.init, self.tag, list(SCHEMES).index(self.scheme)
+        known = list(_KINDS)
+        data = [known.index(kind) if kind in known else len(known) for kind in self.kinds]
+        scheme = list(SCHEMES).index(self.scheme)
+        return self.model, bool(self.trained_on), data, self.train_data, self.init, self.tag, scheme
 
 
 @dataclass(frozen=True)
