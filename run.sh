@@ -209,6 +209,7 @@ task() { # <verb> …
 raw=$(system raw)
 suffix=$(system suffix)
 block=$(system block 2> /dev/null) || block='' # a system of whole utterances has no such verb
+mapfile -t for_plan < <(system plan 2> /dev/null)
 named "$(task list-name)"
 folds=$(task folds)
 for word in ${opt[folds]}; do
@@ -234,7 +235,7 @@ if [ "${opt[stage]}" -lt 5 ]; then
   options=(--recipe "$recipe" --task "${opt[task]}" --system "${opt[system]}" --features "$(system name)"
     --network "$network" --train-data "$train_data" --scheme "${opt[scheme]}" --init "$init"
     --weights "$(absolute "${opt[weights]}")" --seeds "${opt[seeds]}"
-    --labels "$(task labels)" --device "${opt[device]}" --exp-dir "$exp")
+    --labels "$(task labels)" --device "${opt[device]}" --exp-dir "$exp" ${for_plan[@]+"${for_plan[@]}"})
   given=(${for_system[@]+"${for_system[@]}"} ${for_task[@]+"${for_task[@]}"} ${for_corpus[@]+"${for_corpus[@]}"})
   options+=(${given[@]+"${given[@]/#/--given=}"})
   [ -z "${opt[tag]}" ] || options+=(--tag "${opt[tag]}")

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Check a pretrained encoder and print its folder, then the number of the layer asked for, a line each.
+"""Check a pretrained encoder and print its folder, the number of the layer asked for, and the seconds of the longest
+recording that it takes, a line each.
 
 The encoder is a folder in transformers' format, or a name on the Hugging Face hub, from which it is fetched (once, into
 the cache that HF_HOME names). Nothing but configuration and weights is fetched, and no code is run.
@@ -19,7 +20,7 @@ def main() -> None:
     parser.add_argument("--layer", type=int, help="from 1 (default: the last)")
     args = parser.parse_args()
     folder = find_encoder(args.encoder)
-    print(folder.path, folder.layer(args.layer), sep="\n")
+    print(folder.path, folder.layer(args.layer), f"{folder.longest:g}", sep="\n")
 
 
 if __name__ == "__main__":

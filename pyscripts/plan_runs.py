@@ -28,6 +28,7 @@ from ser.augment.copypaste import SCHEMES
 from ser.base.errors import SerError, run_main
 from ser.base.files import write_text
 from ser.data.labels import EMOTION_TABLE
+from ser.nets.encoder_folder import is_encoder_folder
 from ser.nets.imagenet import SUFFIXES, find_weights
 from ser.scoring.results import BASELINE, ELSEWHERE
 from ser.training.options import CHOICES, OF_RUNS, TrainOptions, checked, meant, read_config, read_values
@@ -57,6 +58,8 @@ def main() -> None:
     parser.add_argument("--init", default="", help="random, imagenet, or the folder of a pre-trained model (default: "
                         "imagenet for systems of images, random for others)")
     parser.add_argument("--weights", default="", metavar="FILE", help="of --init imagenet (default: torchvision's)")
+    parser.add_argument("--encoder", default="", metavar="DIR", help="that a system which fine-tunes one starts from")
+    parser.add_argument("--layer", type=int, default=0, metavar="N", help="its last layer that is used (default: all)")
     parser.add_argument("--seeds", default="0", help="blank-separated (default: %(default)s)")
     parser.add_argument("--tag", default="", help="last part of the folders' names (default: the options changed)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="training options over the recipe's own")
@@ -79,7 +82,8 @@ def main() -> None:
         print("\n".join(f.name.replace("_", "-") for f in fields(TrainOptions) if f.name not in OF_RUNS))
     elif args.list_systems:
         for name, system in SYSTEMS.items():
-            print(name, *system.networks)
+            if not system.of:
+                print(name, *system.networks)
     elif args.driver_options:
         print("\n".join(driver_options(args.driver_options)))
     elif not args.recipe or not args.out:
@@ -108,9 +112,11 @@ def driver_options(path: Path) -> list[str]:
         return [word for name, value in said.items() if value not in (None, "") for word in (f"--{name}", str(value))]
     weights = init if Path(init := str(options.get("init", ""))).suffix in SUFFIXES else ""
     work, given = str(record.get("work") or ""), record.get("given")
+    system = SYSTEMS.get(options.get("system", "mfcc"), SYSTEMS["mfcc"])
     said = {
         "recipe": record.get("recipe"), "work-dir": work if Path(work).is_dir() else "",
-        "system": options.get("system"), "network": options.get("network"), "scheme": options.get("scheme"),
+        "system": system.of or options.get("system"), "network": options.get("network"),
+        "scheme": options.get("scheme"),
         "seeds": options.get("seed"), "init": "imagenet" if weights else init, "weights": weights,
         "folds": record.get("fold"), "train-data": record.get("train_data"), "tag": record.get("tag"),
     }
@@ -141,6 +147,10 @@ def plan(args: argparse.Namespace, splits: list[dict]) -> Iterator[Run]:
         raise SerError(f"--tag {args.tag!r}: letters, digits, '.', '+', '-' and '_' only")
     if (start := args.init or system.start) == "imagenet":
         init_name, init = start, str(find_weights(network, args.weights))
+    elif system.start == "encoder" and (start == "encoder" or is_encoder_folder(start)):
+        init_name, init = "pretrained", os.path.abspath(args.encoder if start == "encoder" else start)
+    elif system.start == "encoder" and start == "random":
+        raise SerError("--init random: what is fine-tuned starts from the encoder, or from a run that fine-tuned it")
     else:
         init_name, init = named_init(start)
     options, tag = resolve(args, network, init)
@@ -225,7 +235,7 @@ def named_init(init: str) -> tuple[str, str]:
 
 def resolve(args: argparse.Namespace, network: str, init: str) -> tuple[TrainOptions, str]:
     """Return the options of the runs and their tag."""
-    fixed = {"system": args.system, "network": network, "labels": args.labels}
+    fixed = {"system": args.system, "network": network, "labels": args.labels, "layer": args.layer}
     if init == "random" and SYSTEMS[args.system].start != "random":
         fixed["freeze"] = ""  # layers that have learnt nothing are no use as they are
     places = (ROOT / "conf/train.yaml", ROOT / f"conf/{args.system}-{network}.yaml",

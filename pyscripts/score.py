@@ -127,7 +127,8 @@ def score_test(
     labels = Labels.read([data], utterances, classes, EMOTION_TABLE).indices
     examples, plan, more = np.arange(len(utterances)), None, {}
     if name == DILUTED_TEST:
-        dilution = dilute_store(system, store, speakers, labels, classes)
+        longest = getattr(model, "longest", np.inf)  # samples that an encoder takes
+        dilution = dilute_store(system, store, speakers, labels, classes, longest)
         if isinstance(dilution, str):
             print(f"{name}: left empty, since {dilution}", flush=True)
             return [write_no_score(run, name, dilution)]
@@ -135,7 +136,8 @@ def score_test(
         more = {"parts": [" ".join(utterances[part] for part in parts) for parts in plan.utterances],
                 "left_out": len(dilution.left_out)}
         if more["left_out"]:
-            print(f"{name}: left out {more['left_out']} utterances, whose speakers have no second neutral one: "
+            print(f"{name}: left out {more['left_out']} utterances, whose speakers have no second neutral one"
+                  f"{', or which are too long for the network once joined' * (longest < np.inf)}: "
                   + " ".join(utterances[index] for index in dilution.left_out), flush=True)
     probabilities = posteriors(model, frozen_for_evaluation(store, str(data), model), plan)
     if not np.isfinite(probabilities).all():
@@ -203,14 +205,19 @@ def recordings_behind(data: DataDir, front_end: str) -> dict[str, int]:
 
 
 def dilute_store(
-    system: System, store: Store, speakers: Sequence[str], labels: np.ndarray, classes: Sequence[str]
+    system: System,
+    store: Store,
+    speakers: Sequence[str],
+    labels: np.ndarray,
+    classes: Sequence[str],
+    longest: float,
 ) -> Dilution | str:
     """Return the diluted test of a store's utterances, or the reason why there is none."""
     if not system.can_join:
         return "examples without a length cannot be joined"
     if NEUTRAL not in classes:
         return f"there is no class {NEUTRAL}"
-    dilution = dilute(store.utterances, speakers, labels, store.lengths, classes.index(NEUTRAL))
+    dilution = dilute(store.utterances, speakers, labels, store.lengths, classes.index(NEUTRAL), longest)
     return dilution if len(dilution.plan) else f"no speaker has two {NEUTRAL} utterances"
 
 

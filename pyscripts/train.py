@@ -26,7 +26,7 @@ from ser.base.files import atomic_path
 from ser.training.classification import make_plans
 from ser.training.device import set_up_device
 from ser.training.distributed import World
-from ser.training.options import CHOICES, TrainOptions, meant, read_config, read_values
+from ser.training.options import CHOICES, CONVERTERS, TrainOptions, meant, read_config, read_values
 from ser.training.runs import Run, read_run
 from ser.training.systems import SYSTEMS
 from ser.training.trainer import Trainer
@@ -51,8 +51,7 @@ def main() -> None:
                         help="write the plan of one epoch as JSON lines, one an example, and exit; needs --train alone")
     parser.add_argument("--plan-epoch", type=int, default=1, metavar="N", help="which epoch (default: %(default)s)")
     options = parser.add_argument_group("options of conf/train.yaml, which explains them")
-    types = {"int": int, "float": float, "str": str}
-    names = {field.name: types[field.type] for field in fields(TrainOptions)}
+    names = {field.name: CONVERTERS[field.type] for field in fields(TrainOptions)}
     for name, kind in names.items():
         options.add_argument(f"--{name.replace('_', '-')}", type=kind, choices=CHOICES.get(name))
     args = parser.parse_args()

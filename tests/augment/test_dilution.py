@@ -68,3 +68,11 @@ def test_a_speaker_without_a_second_neutral_utterance_is_left_out() -> None:
     assert joined(dilution, names).keys() == {name for name in names if not name.startswith("s1")}
     alone = dilute(utterances, utterances, labels, lengths, NEUTRAL)  # without speakers
     assert len(alone.plan) == 0 and len(alone.left_out) == len(utterances)
+
+
+def test_what_would_be_too_long_is_left_out() -> None:
+    utterances, speakers, labels, lengths = corpus()
+    everything, dilution = (dilute(utterances, speakers, labels, lengths, NEUTRAL, most) for most in (np.inf, 150))
+    assert 0 < len(dilution.examples) < len(utterances) and (dilution.plan.filled.sum(1) <= 150).all()
+    assert sorted([*dilution.examples, *dilution.left_out]) == list(range(len(utterances)))
+    assert joined(dilution, utterances).items() < joined(everything, utterances).items()

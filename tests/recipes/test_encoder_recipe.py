@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from small_project import SMALL
 from tiny_encoder import save_encoder
 
 from ser.base.kaldi_tables import read_table
 from ser.data.arks import read_arks
 from ser.scoring.predictions import read_score
+from ser.training.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,6 +65,38 @@ def test_from_audio_to_tables_normalised_by_speaker(command: list[str]) -> None:
     assert "hidden states up to date" in again and "statistics up to date" in again and "epoch 1/2" not in again
 
 
+def test_fine_tuned_from_audio_to_tables_though_killed(command: list[str]) -> None:
+    options = ["--encoder-mode", "finetune", "--scheme", "n+se-cp", "--train-data", "clean+noise", "--noise-kinds",
+               "noise", "--snr", "10", "--test-snr", "0", "--epochs", "6", "--crop", "0.5"]
+    work = Path(command[command.index("--work-dir") + 1])
+    process = subprocess.Popen([*command, *options], start_new_session=True, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = "exp*/log/train_encoder-linear_*.log"
+    while not any("epoch 1/6" in path.read_text() for path in work.glob(log)):
+        assert process.poll() is None, "it ended before its first epoch did"
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    said = run([*command, *options])
+    assert "waveforms up to date" in said
+    assert any("resuming after epoch" in path.read_text() for path in work.glob(log))
+    name = "encoder-tiny-finetune-linear_clean+noise-noise-10_n+se-cp_pretrained"
+    [folder] = work.glob(f"exp*/{name}_crop-0.5_epochs-6/seed0")
+    for test in ("test", "test_diluted", "test_snr0"):
+        assert len(read_score(folder / f"score_{test}").predictions.utterances) > 5
+    with open(folder.parents[1] / "results" / "runs.csv", encoding="utf-8", newline="") as file:
+        assert "encoder-tiny-finetune-linear" in {row["model"] for row in csv.DictReader(file)}
+    run([*command, *options, "--stage", "3", "--stop-stage", "3", "--tag", "whole"])
+    whole, killed = (load_checkpoint(path / "last.pt")["model"]
+                     for path in (folder.parents[1] / f"{name}_whole" / "seed0", folder))
+    assert all(torch.equal(killed[part], whole[part]) for part in whole)
+
+    plan = ["--config", str(folder / "config.yaml"), "--plan", str(work / "plan.jsonl")]
+    run([str(ROOT / "run.sh"), "--recipe", "mini", *plan])
+    [planned] = map(json.loads, (work / "plan.jsonl").read_text().splitlines())
+    assert work / planned["out"] == folder, "the run's own config.yaml gives it back"
+
+
 def test_other_normalisations_are_beside_each_other(command: list[str], tmp_path: Path) -> None:
     names = {}
     for cmn in ("none", "sliding", "utterance", "speaker"):
@@ -77,6 +114,10 @@ def test_other_normalisations_are_beside_each_other(command: list[str], tmp_path
         (["--encoder", "nowhere/at/all"], "--encoder nowhere/at/all: no such folder"),
         (["--encoder-layer", "3"], "has layers 1 to 2"),
         (["--network", "resnet"], "--network of encoder is one of linear tdnn"),
+        (["--encoder-mode", "finetune", "--cmn", "speaker"], "--cmn is of --encoder-mode frozen"),
+        (["--encoder-mode", "finetune", "--network", "tdnn"], "the system encoder-finetune has linear, not 'tdnn'"),
+        (["--encoder-mode", "finetune", "--init", "random"], "what is fine-tuned starts from the encoder"),
+        (["--encoder-mode", "finetune", "--crop", "long"], "crop"),
     ],
 )
 def test_wrong_options_are_named_before_anything_is_made(command: list[str], options: list[str], message: str) -> None:

@@ -95,7 +95,8 @@ def test_jobs_without_a_network_start_without_the_packages_that_take_seconds_to_
 import importlib, sys
 sys.path.insert(0, "pyscripts")
 for name in ("data_dir", "prepare_musan", "make_mfcc", "compute_vad", "compute_cmvn_stats", "prepare_feats",
-             "augment_data_dir", "perturb_data_dir", "pack_feats", "cut_lists", "plan_runs", "status"):
+             "augment_data_dir", "perturb_data_dir", "make_waveforms", "pack_feats", "cut_lists", "plan_runs",
+             "status"):
     importlib.import_module(name)
     heavy = {"torch", "torchaudio", "transformers", "sklearn", "scipy", "matplotlib"} & sys.modules.keys()
     assert not heavy, f"{name} imports {heavy}"

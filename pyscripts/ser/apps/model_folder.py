@@ -25,7 +25,8 @@ from ser.data.labels import EMOTION_TABLE
 from ser.features.frontend import VadOptions, parse_conf
 from ser.features.hidden_states import HiddenStates
 from ser.features.voiced_mfcc import VoicedMfcc
-from ser.nets.encoder_folder import find_encoder
+from ser.features.waveforms import Waveforms
+from ser.nets.encoder_folder import EncoderConfig, find_encoder
 from ser.scoring.metrics import MEASURES
 from ser.scoring.predictions import read_score
 from ser.training.checkpoint import load_checkpoint
@@ -45,8 +46,9 @@ def read_model(path: Path, encoder: str = "") -> dict[str, Any]:
         encoder: where the pretrained encoder is whose hidden states the network reads; '': where it was in training.
 
     Returns:
-        `model` (weights), `classes`, `front_end`, `options`, `dim` as in a checkpoint, `vad`, the text of the VAD's
-        options, `compress`, whether features were compressed, and `encoder`, where it is, or ''.
+        `model` (weights), `classes`, `front_end`, `options`, `dim` and, if it has it, `built_from` as in a checkpoint,
+        `vad`, the text of the VAD's options, `compress`, whether features were compressed, and `encoder`, where it is,
+        or ''.
 
     Raises:
         SerError: there is none, it is damaged, its training has not finished, or it does not recognise emotions.
@@ -87,12 +89,16 @@ def _record(run: Path) -> dict[str, Any]:
     return read_config(run / CONFIG)[1] if (run / CONFIG).is_file() else {}
 
 
-def front_end_of(model: Mapping[str, Any], device: torch.device, where: object) -> VoicedMfcc | HiddenStates:
+def front_end_of(
+    model: Mapping[str, Any], device: torch.device, where: object
+) -> VoicedMfcc | HiddenStates | Waveforms:
     """Return what makes the features of a model that `read_model` returned.
 
     Raises:
         SerError: it is none of these, or the encoder is not there or another one; the message begins with `where`.
     """
+    if Waveforms.makes(model["front_end"]):
+        return Waveforms(EncoderConfig(**model["built_from"]).longest)
     if not HiddenStates.makes(model["front_end"]):
         vad = parse_conf(model["vad"], VadOptions, where)
         return VoicedMfcc.parse(model["front_end"], vad, model["compress"], where)
@@ -125,12 +131,12 @@ def write_model_folder(run: Path, folder: Path, licence: str, encoder: str = "")
     for leftover in (new, old):  # of an export that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     new.mkdir(parents=True)
-    kept = ("classes", "front_end", "options", "dim", "vad", "compress")
-    description = {"version": _VERSION, **{name: model[name] for name in kept}}
+    kept = ("classes", "front_end", "options", "dim", "built_from", "vad", "compress")
+    description = {"version": _VERSION, **{name: model[name] for name in kept if name in model}}
     weights = {name: tensor.contiguous().clone() for name, tensor in model["model"].items()}  # none shares its memory
     safetensors.torch.save_file(weights, new / _WEIGHTS)
     write_text(new / _DESCRIPTION, json.dumps(description, indent=1) + "\n")
-    write_text(new / _CARD, _card(run, model, licence))
+    write_text(new / _CARD, model_card(run, model, licence, "pyscripts/predict.py --model . recording.wav"))
     if isinstance(front_end, HiddenStates):
         (new / _ENCODER).mkdir()
         for file in front_end.folder.files:
@@ -141,8 +147,8 @@ def write_model_folder(run: Path, folder: Path, licence: str, encoder: str = "")
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _card(run: Path, model: Mapping[str, Any], licence: str) -> str:
-    """Return the model card, in Markdown."""
+def model_card(run: Path, model: Mapping[str, Any], licence: str, use: str) -> str:
+    """Return the model card, in Markdown; `use` is how to use the model, in code."""
     options, record = TrainOptions(**model["options"]), _record(run)
     fold = record.get("fold")
     said = {
@@ -168,6 +174,6 @@ def _card(run: Path, model: Mapping[str, Any], licence: str) -> str:
     front_end = "\n".join(f"    {line}" for line in model["front_end"].splitlines())
     return (
         f"# {record.get('out') or run.name}\n\nA recogniser of emotions in speech.\n\n| | |\n|---|---|\n{table}\n\n"
-        f"## Scores (%)\n{chr(10).join(rows)}\n\n## Use\n    pyscripts/predict.py --model . recording.wav\n\n"
+        f"## Scores (%)\n{chr(10).join(rows)}\n\n## Use\n    {use}\n\n"
         f"## Front end\n{front_end}\n"
     )

@@ -15,7 +15,8 @@ from ser.apps.model_folder import front_end_of, read_model
 from ser.base.errors import SerError
 from ser.base.progress import progress
 from ser.data.audio import DecodedAudio, decode_any
-from ser.features.store import FeatureStore
+from ser.features.store import FeatureStore, WaveformStore
+from ser.features.waveforms import Waveforms
 from ser.training.checkpoint import build_model
 from ser.training.device import set_up_device
 from ser.training.evaluation import posteriors
@@ -78,7 +79,8 @@ class Recogniser:
     def __init__(self, model: str | os.PathLike[str], device: str = "auto", encoder: str = "") -> None:
         read = read_model(Path(model), encoder)
         self.classes: tuple[str, ...] = tuple(read["classes"])
-        self._crop = TrainOptions(**read["options"]).crop
+        options = TrainOptions(**read["options"])
+        self._crop = options.rows(options.crop)
         self._device = set_up_device(device)
         self._front_end = front_end_of(read, self._device, model)
         self._model = build_model(read, self._device)
@@ -153,7 +155,8 @@ class Recogniser:
             return np.zeros((0, len(self.classes)))
         lengths = np.array([len(matrix) for matrix in matrices])
         frames = torch.from_numpy(np.concatenate(matrices))
-        store = FeatureStore([str(number) for number in range(len(matrices))], lengths, frames, self._device)
+        kind = WaveformStore if isinstance(self._front_end, Waveforms) else FeatureStore
+        store = kind([str(number) for number in range(len(matrices))], lengths, frames, self._device)
         values = posteriors(self._model, store)
         if not np.isfinite(values).all():
             raise SerError("the network's answers are not finite; train it again with --precision fp32")

@@ -27,7 +27,8 @@ class Dilution:
     Attributes:
         plan: the examples as a batch, each of two whole utterances in the order in which they are heard.
         examples: (B,) ascending indices of the utterances that the examples are named after and have the labels of.
-        left_out: indices of the other utterances, whose speakers have fewer than two neutral ones.
+        left_out: indices of the other utterances, whose speakers have fewer than two neutral ones, or which would be
+            too long.
     """
 
     plan: BatchPlan
@@ -36,7 +37,12 @@ class Dilution:
 
 
 def dilute(
-    utterances: Sequence[str], speakers: Sequence[str], labels: np.ndarray, lengths: np.ndarray, neutral: int
+    utterances: Sequence[str],
+    speakers: Sequence[str],
+    labels: np.ndarray,
+    lengths: np.ndarray,
+    neutral: int,
+    longest: float = np.inf,
 ) -> Dilution:
     """Plan the diluted test of N utterances.
 
@@ -45,6 +51,7 @@ def dilute(
         labels: (N,) class indices.
         lengths: (N,) rows of each utterance.
         neutral: class index of neutral.
+        longest: rows that an example may have.
     """
     neutral_of: dict[str, list[int]] = defaultdict(list)
     for index in sorted(range(len(utterances)), key=lambda index: utterances[index].encode()):
@@ -60,6 +67,9 @@ def dilute(
         pairs[row] = index, others[choice % len(others)]
         if neutral_first:
             pairs[row] = pairs[row, ::-1]
+    fits = np.asarray(lengths)[pairs].sum(1) <= longest
+    kept[examples[~fits]] = False
+    pairs, examples = pairs[fits], examples[fits]
     frames, nothing = np.asarray(lengths, np.int64)[pairs], np.zeros_like(pairs)
     kinds = np.full(len(examples), KINDS.index("n-cp"))
     plan = BatchPlan("n-cp", pairs, nothing, frames, nothing, frames, np.asarray(labels)[examples], kinds)

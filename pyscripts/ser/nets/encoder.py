@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.checkpoint import checkpoint
 
 from ser.base.errors import SerError
-from ser.nets.encoder_folder import RATE, EncoderFolder, read_encoder_folder
+from ser.nets.encoder_folder import RATE, EncoderConfig, read_encoder_folder
 
 _INT16_SCALE = 32768.0
 _NOT_NEEDED = ("masked_spec_embed", "decoder.")  # parameters that a folder may lack
@@ -58,12 +60,25 @@ def load_encoder(path: str | os.PathLike[str], layer: int | None = None) -> Enco
     if missing := sorted(name for name in found["missing_keys"] if not name.startswith(_NOT_NEEDED)):
         raise SerError(f"{folder.path}: its weights lack {len(missing)} parameters of {folder.kind}, such as "
                        f"{missing[0]}; copy the whole model")
-    kind = _Whisper if folder.kind == "whisper" else _OfWaveforms
-    return kind(folder, model, extractor, layer).eval()
+    return _encoder(folder, model, extractor, layer)
+
+
+def build_encoder(about: EncoderConfig, layer: int) -> Encoder:
+    """Return an encoder as `load_encoder` does, whose weights are yet to be given to it."""
+    from transformers import AutoConfig, AutoModel, WhisperFeatureExtractor
+
+    values = {name: value for name, value in about.config.items() if name != "model_type"}
+    extractor = WhisperFeatureExtractor.from_dict(about.preprocessor) if about.kind == "whisper" else None
+    return _encoder(about, AutoModel.from_config(AutoConfig.for_model(about.kind, **values)), extractor, layer)
+
+
+def _encoder(about: EncoderConfig, model: nn.Module, extractor: Any, layer: int) -> Encoder:
+    kind = _Whisper if about.kind == "whisper" else _OfWaveforms
+    return kind(about, model, extractor, layer).eval()
 
 
 class Encoder(nn.Module):
-    """An encoder of waveforms.
+    """An encoder of waveforms. `front_end` is the module of its convolutions.
 
     Attributes:
         dim: numbers of a hidden state.
@@ -72,6 +87,15 @@ class Encoder(nn.Module):
 
     dim: int
     longest: int
+
+    def checkpoint_gradients(self) -> None:
+        """Have each layer's activations computed again for the gradient in training, and not kept until then."""
+        from transformers.modeling_layers import GradientCheckpointingLayer
+
+        for module in self.modules():
+            if isinstance(module, GradientCheckpointingLayer):
+                module.gradient_checkpointing = True
+                module._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
 
     def num_frames(self, samples: Any) -> Any:
         """Return how many frames so many samples give (a number, or a tensor of them); 0 or less for too few."""
@@ -99,13 +123,14 @@ class Encoder(nn.Module):
 class _OfWaveforms(Encoder):
     """HuBERT, WavLM, wav2vec 2.0 and data2vec-audio."""
 
-    def __init__(self, folder: EncoderFolder, model: nn.Module, extractor: Any, layer: int) -> None:
+    def __init__(self, about: EncoderConfig, model: nn.Module, extractor: Any, layer: int) -> None:
         super().__init__()
+        model.config.layerdrop = 0.0  # in training, so that processes which train together have the same layers
         self.front_end, self.projection, self.encoder = model.feature_extractor, model.feature_projection, model.encoder
-        self.dim, self.normalise, self._inside = model.config.hidden_size, folder.normalise, None
-        self.longest = round(folder.longest * RATE)
+        self.dim, self.normalise, self._inside = model.config.hidden_size, about.normalise, None
+        self.longest = round(about.longest * RATE)
         self.steps = list(zip(model.config.conv_kernel, model.config.conv_stride, strict=True))
-        if layer < folder.layers:
+        if layer < about.layers:
             self.encoder.layers = self.encoder.layers[:layer]
             if getattr(model.config, "do_stable_layer_norm", False):  # the norm after the last layer
                 self.encoder.layer_norm = nn.Identity()
@@ -144,12 +169,14 @@ class _OfWaveforms(Encoder):
 class _Whisper(Encoder):
     """Whisper's encoder, on the utterance as it is: not padded to 30 s."""
 
-    def __init__(self, folder: EncoderFolder, model: nn.Module, extractor: Any, layer: int) -> None:
+    def __init__(self, about: EncoderConfig, model: nn.Module, extractor: Any, layer: int) -> None:
         super().__init__()
-        self.extractor, self.encoder, self.config = extractor, model.encoder, model.encoder.config
-        self.hop, self.dim, self.longest = extractor.hop_length, self.config.d_model, round(folder.longest * RATE)
-        if layer < folder.layers:
-            self.encoder.layers, self.encoder.layer_norm = self.encoder.layers[:layer], nn.Identity()
+        encoder, self.extractor = model.encoder, extractor
+        self.config, self.dropout, self.hop = encoder.config, encoder.dropout, extractor.hop_length
+        self.front_end = nn.ModuleList([encoder.conv1, encoder.conv2])
+        self.positions = encoder.embed_positions.requires_grad_(False)  # sines
+        self.layers, self.norm = encoder.layers[:layer], encoder.layer_norm if layer == about.layers else nn.Identity()
+        self.dim, self.longest = self.config.d_model, round(about.longest * RATE)
 
     def num_frames(self, samples: Any) -> Any:
         mels = samples // self.hop
@@ -158,16 +185,16 @@ class _Whisper(Encoder):
     def _padded(self, samples: Tensor, lengths: Tensor, frames: Tensor) -> Tensor:
         from transformers.masking_utils import create_bidirectional_mask
 
-        encoder, mels = self.encoder, lengths // self.hop
+        mels, (first, second) = lengths // self.hop, self.front_end
         x = pad_sequence([self._mel(waveform) for waveform in samples.split(lengths.tolist())], batch_first=True)
-        x = F.gelu(encoder.conv1(x.transpose(1, 2))) * _mask(mels, x.shape[1], x.device)[:, None]
-        x = F.gelu(encoder.conv2(x)).transpose(1, 2)
-        x = F.dropout(x + encoder.embed_positions.weight[: x.shape[1]], encoder.dropout, self.training)
+        x = F.gelu(first(x.transpose(1, 2))) * _mask(mels, x.shape[1], x.device)[:, None]
+        x = F.gelu(second(x)).transpose(1, 2)
+        x = F.dropout(x + self.positions.weight[: x.shape[1]], self.dropout, self.training)
         inside = _mask(frames, x.shape[1], x.device)
         attention_mask = create_bidirectional_mask(config=self.config, inputs_embeds=x, attention_mask=inside)
-        for layer in encoder.layers:
+        for layer in self.layers:
             x = layer(x, attention_mask)
-        return encoder.layer_norm(x)
+        return self.norm(x)
 
     def _mel(self, waveform: Tensor) -> Tensor:
         """Return the log-mel spectrogram (frames, bands) of a waveform."""

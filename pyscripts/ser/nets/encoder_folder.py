@@ -80,6 +80,11 @@ class EncoderFolder(EncoderConfig):
         return number
 
 
+def is_encoder_folder(path: str | os.PathLike[str]) -> bool:
+    """Return whether a folder has an encoder's configuration; of a run's folder it has not."""
+    return (Path(path) / CONFIG).is_file()
+
+
 def find_encoder(name: str | os.PathLike[str]) -> EncoderFolder:
     """Read what an encoder says of itself that is a folder, or a model of the Hugging Face hub, which is fetched once.
 

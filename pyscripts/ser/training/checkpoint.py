@@ -72,12 +72,28 @@ def load_model(path: str | os.PathLike[str], device: torch.device) -> tuple[nn.M
 
 
 def build_model(checkpoint: Mapping[str, Any], device: torch.device) -> nn.Module:
-    """Return the network of a checkpoint's `options`, `dim`, `classes` and weights (`model`), ready to evaluate."""
+    """Return the network of a checkpoint's `options`, `dim`, `classes`, weights (`model`) and `built_from` if any."""
     options = TrainOptions(**checkpoint["options"])
     network = SYSTEMS[options.system].networks[options.network]
-    model = network.build(checkpoint["dim"], len(checkpoint["classes"]), options)
+    model = network.build(checkpoint["dim"], len(checkpoint["classes"]), options, **checkpoint.get("built_from", {}))
     model.load_state_dict(checkpoint["model"])
     return model.to(device).eval()
+
+
+def load_donor(donor: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the checkpoint of a pre-trained model.
+
+    Args:
+        donor: a training's folder, or a checkpoint.
+
+    Raises:
+        SerError: as `load_checkpoint`, or the training has not finished.
+    """
+    donor = Path(donor)
+    path = donor / "best.pt" if donor.is_dir() else donor
+    if donor.is_dir() and path.exists() and not (donor / FINISHED).exists():
+        raise SerError(f"{donor}: its training has not finished; finish it, or name {path}, its best epoch so far")
+    return load_checkpoint(path)
 
 
 def transfer(model: nn.Module, donor: str | os.PathLike[str], front_end: str) -> None:
@@ -85,22 +101,18 @@ def transfer(model: nn.Module, donor: str | os.PathLike[str], front_end: str) ->
 
     Args:
         model: the network to initialise; its `output_layers` are left as they are.
-        donor: a training's folder, or a checkpoint.
+        donor: as of `load_donor`.
         front_end: the options that made the features that `model` will see.
 
     Raises:
         SerError: the donor's training has not finished, was on another front end (rate, cepstra, …), or has other
             shapes.
     """
-    donor = Path(donor)
-    path = donor / "best.pt" if donor.is_dir() else donor
-    if donor.is_dir() and path.exists() and not (donor / FINISHED).exists():
-        raise SerError(f"{donor}: its training has not finished; finish it, or name {path}, its best epoch so far")
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_donor(donor)
     if checkpoint["front_end"] != front_end:
         theirs, ours = (set(text.splitlines()) for text in (checkpoint["front_end"], front_end))
         raise SerError(
-            f"{path}: trained on another front end than this data's: {' '.join(sorted(theirs - ours)) or 'nothing'} "
+            f"{donor}: trained on another front end than this data's: {' '.join(sorted(theirs - ours)) or 'nothing'} "
             f"there, {' '.join(sorted(ours - theirs)) or 'nothing'} here; make the features alike (run.sh "
             "--mfcc-config, --cmn)"
         )
@@ -112,6 +124,6 @@ def transfer(model: nn.Module, donor: str | os.PathLike[str], front_end: str) ->
     wrong = [name for name in own.keys() | weights.keys()
              if name not in weights or name not in own or own[name].shape != weights[name].shape]
     if wrong:
-        raise SerError(f"{path}: its layers do not fit this network: {', '.join(sorted(wrong)[:5])}; give the network, "
-                       "width and input_scaling that it was trained with")
+        raise SerError(f"{donor}: its layers do not fit this network: {', '.join(sorted(wrong)[:5])}; give the "
+                       "network, width and input_scaling that it was trained with")
     model.load_state_dict(weights, strict=False)

@@ -21,6 +21,8 @@ from ser.base.errors import SerError
 from ser.base.files import fingerprint
 from ser.data.labels import EMOTION_TABLE, NEUTRAL, Labels
 from ser.features.packed import is_packed
+from ser.features.store import in_length_order
+from ser.nets.encoder_folder import is_encoder_folder
 from ser.nets.image_classifier import ImageClassifier
 from ser.nets.imagenet import SUFFIXES, load_weights
 from ser.scoring.metrics import MEASURES, count_confusion
@@ -44,8 +46,8 @@ def make_plans(data: Sequence[str], options: TrainOptions) -> tuple[CopyPaste, L
     emotions = options.labels == EMOTION_TABLE
     neutral = labels.classes.index(NEUTRAL) if emotions and NEUTRAL in labels.classes else None
     plans = CopyPaste(
-        labels.indices, lengths, options.scheme, neutral, options.batch_size, options.crop, options.short_utt,
-        options.seed, min_crop=options.min_crop, window=options.window,
+        labels.indices, lengths, options.scheme, neutral, options.batch_size, options.rows(options.crop),
+        options.short_utt, options.seed, min_crop=options.rows(options.min_crop), window=options.window,
     )
     return plans, labels, utterances
 
@@ -88,7 +90,7 @@ class Classification:
         self.network = self.system.networks[options.network].build(self.train.dim, len(self.classes), options)
         if Path(options.init).suffix in SUFFIXES:
             load_weights(self.network, options.init)
-        elif options.init != "random":
+        elif options.init != "random" and not is_encoder_folder(options.init):
             transfer(self.network, options.init, self.front_end)
         elif options.input_scaling == "deviations":
             self.network.deviations.copy_(self.train.deviations())
@@ -167,22 +169,33 @@ class Classification:
         if plan.ahead is not None:
             self.train.prefetch(plan.ahead)
         examples, plan = len(plan), plan.share(self.world.rank, self.world.world_size)
-        rows, lengths = self.train.batch(plan)
-        labels = torch.from_numpy(plan.labels).to(self.device, non_blocking=True)
-        with self._autocast():
-            logits = self.parallel(rows, lengths, labels)
-        loss = F.cross_entropy(logits.float(), labels, self.weights, reduction="sum",
-                               label_smoothing=self.options.label_smoothing)
+        passes, total = self._passes(plan), torch.zeros((), device=self.device)
         set_rate_factor(self.optimiser, self.options.rate_factor(epoch, self.epochs, self.plans.batches_per_epoch))
         self.optimiser.zero_grad(set_to_none=True)
-        # Gradients are averaged over processes: in all, the gradient of the whole batch's mean.
-        (loss * (self.world.world_size / examples)).backward()
+        for number, part in enumerate(passes, 1):
+            rows, lengths = self.train.batch(part)
+            labels = torch.from_numpy(part.labels).to(self.device, non_blocking=True)
+            with self.world.gradients(self.parallel, shared=number == len(passes)):
+                with self._autocast():
+                    logits = self.parallel(rows, lengths, labels)
+                loss = F.cross_entropy(logits.float(), labels, self.weights, reduction="sum",
+                                       label_smoothing=self.options.label_smoothing)
+                # Gradients are averaged over processes: in all, the gradient of the whole batch's mean.
+                (loss * (self.world.world_size / examples)).backward()
+            total += loss.detach()
         if self.options.clip:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip)
         self.optimiser.step()
         if self.options.average:
             self.average.update_parameters(self.network)
-        return loss.detach()
+        return total
+
+    def _passes(self, plan: BatchPlan) -> list[BatchPlan]:
+        """Return a batch in the parts that go through the network one after the other, of like lengths each."""
+        if not self.options.pass_seconds:
+            return [plan]
+        rows = self.options.rows(self.options.pass_seconds)
+        return [plan.select(indices) for indices in in_length_order(plan.filled.sum(1), rows)]
 
     def evaluate(self, epoch: int) -> dict[str, float]:
         """Re-estimate batch-norm statistics; return the dev set's loss (nats an utterance) and every measure."""
@@ -222,6 +235,7 @@ class Classification:
         return {
             "model": self.best.state_dict(), "classes": list(self.classes), "dim": self.train.dim,
             "front_end": self.front_end, "options": self.options.changed(),
+            "built_from": getattr(self.network, "built_from", {}),
         }
 
     def training_state(self) -> dict[str, Any]:

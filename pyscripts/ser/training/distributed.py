@@ -5,10 +5,12 @@ utils/launch.sh starts them; each runs the same program and takes its share of e
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import sys
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -103,6 +105,12 @@ class World:
             # The process that is lost has the story to tell; that of this one would only hide it in the log.
             print(f"process {self.rank} lost another one", file=sys.stderr, flush=True)
             os._exit(1)
+
+    @contextlib.contextmanager
+    def gradients(self, model: nn.Module, shared: bool) -> Iterator[None]:
+        """Add up the gradients of a model that `parallel` returned, and take their means over processes if `shared`."""
+        with contextlib.nullcontext() if shared or self.world_size == 1 else model.no_sync():
+            yield
 
     def parallel(self, model: nn.Module, device: torch.device) -> nn.Module:
         """Return the model to call in training, whose gradients and batch-norm statistics are the whole batch's.

@@ -20,7 +20,7 @@ from ser.training.systems import SYSTEMS
 
 RECORD = "run"  # the part of a run's config.yaml that says what it was made from; everything else there is an option
 
-OF_RUNS = ("system", "network", "scheme", "seed", "init", "labels")  # what run.sh has options of its own for
+OF_RUNS = ("system", "network", "scheme", "seed", "init", "layer", "labels")  # what run.sh has options of its own for
 
 CHOICES = {
     "system": tuple(SYSTEMS),
@@ -34,6 +34,7 @@ CHOICES = {
     "pooling": ("mean", "mean+deviation"),
     "pooled_norm": ("none", "batch"),
     "class_weights": ("none", "balanced"),
+    "gradient_checkpointing": ("none", "layers"),
     "short_utt": SHORT_UTTERANCES,
     "postnet": ("true", "false"),
     "fakes": ("free-running", "teacher-forced"),
@@ -42,7 +43,15 @@ CHOICES = {
 FUNCTIONALS = ("mean", "deviation", "percentiles", "slope", "change")
 KERNELS = ("linear", "rbf")
 _POSITIVE = ("batch_size", "learning_rate", "critic_rate", "step_epochs", "step_factor", "scale", "crop", "width")
-_TYPES: dict[str, type | tuple[type, ...]] = {"int": int, "float": (int, float), "str": str}
+_TYPES = {"int": int, "float": (int, float), "int | float": (int, float), "str": str}
+
+
+def whole_or_not(text: str) -> int | float:
+    """Return a number in words, whole if it is written so."""
+    return int(text) if text.isdecimal() else float(text)
+
+
+CONVERTERS = {"int": int, "float": float, "int | float": whole_or_not, "str": str}  # of words on a command line
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,7 @@ class TrainOptions:
     scheme: str = "none"
     seed: int = 0
     init: str = "random"
+    layer: int = 0
     labels: str = EMOTION_TABLE
     epochs: int = 50
     min_updates: int = 0
@@ -80,8 +90,8 @@ class TrainOptions:
     loss: str = "cross-entropy"
     margin: float = 0.2
     scale: float = 30.0
-    crop: int = 400
-    min_crop: int = 0
+    crop: int | float = 400
+    min_crop: int | float = 0
     short_utt: str = "pad"
     window: int = 0
     precise_bn: int = 3
@@ -98,6 +108,8 @@ class TrainOptions:
     frequency_masks: int = 0
     frequency_mask_width: int = 4
     precision: str = "auto"
+    gradient_checkpointing: str = "none"
+    pass_seconds: int | float = 0
     step_updates: int = 0
     longest: int = 750
     postnet: str = "true"
@@ -127,10 +139,18 @@ class TrainOptions:
                 raise SerError(f"{name}: {value} is not a number from 0 up")
             if value == 0 and name in _POSITIVE:
                 raise SerError(f"{name}: 0 is not a positive number")
-        networks = SYSTEMS[self.system].networks
-        if not SYSTEMS[self.system].can_join and self.scheme != "none":
+        system, networks = SYSTEMS[self.system], SYSTEMS[self.system].networks
+        if not system.can_join and self.scheme != "none":
             raise SerError(f"scheme: {self.scheme} concatenates, and examples of the system {self.system} are all of "
                            "one length; it has none alone")
+        if system.crop_rows == 1 and (self.crop != int(self.crop) or self.min_crop != int(self.min_crop)):
+            raise SerError(f"crop: {self.crop} and min_crop, {self.min_crop}, are whole numbers of frames")
+        if system.crop_rows > 1 and (self.time_masks or self.frequency_masks or self.input_scaling != "none"):
+            raise SerError(f"{self.system}: reads samples, which time_masks, frequency_masks and input_scaling are not "
+                           "for; leave them out")
+        if self.pass_seconds and (system.crop_rows == 1 or self.pooled_norm == "batch"):
+            raise SerError("pass_seconds: is for a fine-tuned encoder with pooled_norm none, whose examples have "
+                           "nothing to do with each other; give 0")
         if self.network not in networks:
             raise SerError(f"network: the system {self.system} has {', '.join(networks)}, not {self.network!r}")
         if self.loss == "aam" and self.margin >= math.pi / 2:
@@ -175,6 +195,10 @@ class TrainOptions:
         if network and network.only:
             values = {name: value for name, value in values.items() if name in (*OF_RUNS, *network.only)}
         return cls(**(values | said))
+
+    def rows(self, crop: float) -> int:
+        """Return how many rows `crop` or `min_crop` are: frames, or samples of so many seconds."""
+        return round(crop * SYSTEMS[self.system].crop_rows)
 
     def epochs_of(self, batches: int) -> int:
         """Return how many epochs of so many batches are trained at most: `epochs`, or what `min_updates` takes."""
@@ -294,7 +318,7 @@ def checked(name: str, value: Any, where: str) -> Any:
         raise SerError(f"{where}: unknown option {name!r}; one of {', '.join(TrainOptions.__annotations__)}")
     if kind != "str" and isinstance(value, str):  # from a command line; YAML takes 1e-3, without a point, for text
         with contextlib.suppress(ValueError):
-            value = int(value) if kind == "int" else float(value)
+            value = CONVERTERS[kind](value)
     if not isinstance(value, _TYPES[kind]) or isinstance(value, bool):
         raise SerError(f"{where}: {name}: {value!r} is not of type {kind}")
     return value

@@ -13,10 +13,11 @@ from pathlib import Path
 import yaml
 
 from ser.base.errors import SerError
-from ser.base.files import Marker, fingerprint, write_text
+from ser.base.files import Marker, file_identity, fingerprint, write_text
 from ser.base.lock import FolderLock
 from ser.data.labels import EMOTION_TABLE, SPEAKER_TABLE
 from ser.features.packed import label_file
+from ser.nets.encoder_folder import is_encoder_folder, read_encoder_folder
 from ser.scoring.predictions import score_folder
 from ser.training.options import RECORD, TrainOptions
 from ser.training.runs import Run
@@ -72,6 +73,8 @@ def inputs_hash(run: Run, features: str) -> str:
     """Return a hash of what a training is made from: features (their hash), labels and the pre-trained model."""
     labels = [label_file(folder, run.options.labels) for folder in run.data]
     donor = Path(run.options.init)
+    if is_encoder_folder(donor):  # weights of a gigabyte are known by their file, without reading them
+        return fingerprint(features, *labels, *map(file_identity, read_encoder_folder(donor).files))
     return fingerprint(features, *labels, donor / "best.pt" if donor.is_dir() else donor)
 
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
+from ser.base.errors import SerError
 from ser.features.directories import features_digest, frame_counts, front_end, read_labels
 from ser.features.packed import pack
+from ser.nets.encoder_folder import RATE
 from ser.scoring.results import BASELINE
 
 if TYPE_CHECKING:  # what needs torch is imported where it is used: names and checks are asked for by many
@@ -87,7 +89,8 @@ class Network:
     `build(dim, classes, options)` returns a module with `forward(rows, lengths, labels=None)` to logits (B, classes),
     `embed(rows, lengths)` to embeddings (B, E), and `output_layers`, the beginnings of the names of the parameters that
     depend on the classes, which a network pre-trained on other classes does not hand on. With the option
-    `input_scaling` it has a buffer `deviations` (dim,).
+    `input_scaling` it has a buffer `deviations` (dim,). One that these arguments do not describe has `built_from`:
+    plain values that checkpoints keep, and that `build` gets by their names where there is a checkpoint.
 
     Attributes:
         what: a phrase for --help.
@@ -98,7 +101,7 @@ class Network:
     """
 
     what: str
-    build: Callable[[int, int, TrainOptions], nn.Module]
+    build: Callable[..., nn.Module]
     objective: Callable[[], type[Objective]] = _classification
     only: tuple[str, ...] = ()
     by_loss: bool = False
@@ -118,7 +121,9 @@ class System:
         identity: data directories to a hash that changes when their features do, without reading them.
         front_end: data directories to the options that made their features.
         can_join: whether examples have a length, so that two can be joined: CopyPaste and the diluted test need it.
-        start: what trainings begin from if not told: random weights, or published ones (imagenet).
+        start: what trainings begin from if not told: random weights, or published ones (imagenet, or an encoder).
+        crop_rows: rows that `crop` counts as one. Where they are samples, there is nothing to scale or to mask.
+        of: the name of the system that it is a mode of, for run.sh; its own if empty.
     """
 
     what: str
@@ -131,6 +136,8 @@ class System:
     front_end: Callable[[Sequence[str]], str]
     can_join: bool = True
     start: str = "random"
+    crop_rows: int = 1
+    of: str = ""
 
 
 def _resnet(dim: int, classes: int, options: TrainOptions) -> nn.Module:
@@ -155,6 +162,40 @@ def _linear(dim: int, classes: int, options: TrainOptions) -> nn.Module:
     from ser.nets.linear import Linear
 
     return Linear(dim, classes, options.pooling, options.pooled_norm, **_of_classifier(dim, options))
+
+
+def _fine_tuned(
+    dim: int,
+    classes: int,
+    options: TrainOptions,
+    config: dict[str, Any] | None = None,
+    preprocessor: dict[str, Any] | None = None,
+) -> nn.Module:
+    from ser.nets.encoder import build_encoder, load_encoder
+    from ser.nets.encoder_folder import EncoderConfig, is_encoder_folder, read_encoder_folder
+    from ser.nets.fine_tuned import FineTuned
+
+    if config is None and is_encoder_folder(options.init):
+        about = read_encoder_folder(options.init)
+        encoder = load_encoder(about.path, options.layer or None)
+    else:
+        if config is None:
+            config, preprocessor = _built_from(options.init)
+        about = EncoderConfig(config, preprocessor)
+        encoder = build_encoder(about, options.layer or about.layers)
+    if options.gradient_checkpointing == "layers":
+        encoder.checkpoint_gradients()
+    return FineTuned(encoder, about, classes, options.pooling, options.pooled_norm, **_of_classifier(dim, options))
+
+
+def _built_from(donor: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the encoder's configuration and preprocessor's of a fine-tuned run. Raises SerError if it is no such."""
+    from ser.training.checkpoint import load_donor
+
+    built_from = load_donor(donor).get("built_from")
+    if not built_from:
+        raise SerError(f"{donor}: is neither a pretrained encoder nor a run that fine-tuned one; name one of these")
+    return built_from["config"], built_from["preprocessor"]
 
 
 def _alexnet(dim: int, classes: int, options: TrainOptions) -> nn.Module:
@@ -194,6 +235,16 @@ def _load_features(data: Sequence[str], device: torch.device) -> Store:
 
 def _share_features(data: Sequence[str], folder: Path) -> None:
     pack(data, folder, "float32")
+
+
+def _load_waveforms(data: Sequence[str], device: torch.device) -> Store:
+    from ser.features.store import WaveformStore
+
+    return WaveformStore.load(data, device, "int16")
+
+
+def _share_waveforms(data: Sequence[str], folder: Path) -> None:
+    pack(data, folder, "int16")
 
 
 def _load_images(data: Sequence[str], device: torch.device) -> Store:
@@ -245,6 +296,12 @@ SYSTEMS: dict[str, System] = {
         "hidden states of a pretrained encoder (Qu et al., ICASSP 2024)",
         {"linear": Network("frames pooled over time, one linear layer", _linear), "tdnn": _TDNN},
         *_FEATURES,
+    ),
+    "encoder-finetune": System(
+        "waveforms, for a pretrained encoder that is trained too (Qu et al., ICASSP 2024)",
+        {"linear": Network("the encoder, its frames pooled over time, one linear layer", _fine_tuned)},
+        _load_waveforms, _share_waveforms, frame_counts, read_labels, features_digest, front_end, start="encoder",
+        crop_rows=RATE, of="encoder",
     ),
     BASELINE: System(
         "the same MFCC, for the baseline of every table",
