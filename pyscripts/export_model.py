@@ -4,6 +4,9 @@
 pyscripts/predict.py --model DIR then answers as the run does, on any machine with this project. The weights are in
 DIR/model.safetensors; DIR/README.md has the corpus, the scores so far and the licence of the data. A run of --system
 encoder takes its encoder along, in DIR/encoder.
+
+With --format transformers DIR is for transformers' own pipeline("audio-classification", model=DIR), which needs nothing
+of this project: of a fine-tuned HuBERT, WavLM or wav2vec 2.0 whose frames are averaged.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import argparse
 from pathlib import Path
 
 from ser.apps.model_folder import write_model_folder
+from ser.apps.transformers_folder import write_transformers_folder
 from ser.base.errors import SerError, run_main
 from ser.training.options import read_config
 from ser.training.run_folder import CONFIG
@@ -23,6 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--licence", metavar="TEXT",
                         help="licence of the data, for the card (default: what the recipe's conf/licence.txt says)")
+    parser.add_argument("--format", choices=("project", "transformers"), default="project", help="(default: project)")
     parser.add_argument("--encoder", default="", metavar="DIR",
                         help="of a run of --system encoder: where the encoder lies (default: as in training)")
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished training")
@@ -34,7 +39,12 @@ def main() -> None:
     stated = ROOT / "egs" / str(record.get("recipe") or "none") / "conf" / "licence.txt"
     if args.licence is None and not stated.is_file():
         raise SerError(f"{args.run}: nothing says under which licence its data are; say so with --licence")
-    write_model_folder(args.run, args.folder, args.licence or stated.read_text(encoding="utf-8").strip(), args.encoder)
+    licence = args.licence or stated.read_text(encoding="utf-8").strip()
+    if args.format == "transformers":
+        write_transformers_folder(args.run, args.folder, licence)
+        print(f"{args.folder}: exported for transformers")
+        return
+    write_model_folder(args.run, args.folder, licence, args.encoder)
     print(f"{args.folder}: exported; try pyscripts/predict.py --model {args.folder} FILE")
 
 
