@@ -25,7 +25,7 @@ from ser.base.words import some
 UTTERANCE_TABLES = (
     "utt2spk", "utt2emo", "utt2dur", "utt2num_frames", "utt2noise", "utt2perturb", "feats.scp", "vad.scp", "segments",
     "text", "utt2lang", "utt2uniq", "utt2warp", "utt2cmvn", "utt2num_cmvn", "units.scp", "units.txt",
-    "styles.scp",
+    "styles.scp", "utt2ref",
 )
 SPEAKER_TABLES = ("spk2utt", "spk2gender", "spk2warp", "cmvn.scp")
 RECORDING_TABLES = ("wav.scp", "reco2dur", "reco2file_and_channel")  # keyed by utterance where there is no `segments`
@@ -248,6 +248,7 @@ FORMATS: dict[str, tuple[Callable[[str], bool], str]] = {
     "utt2noise": (_is_noise, "<utterance> <SNR in dB> <first sample> <noise file>"),
     "utt2perturb": (_is_perturbation, "an utterance, speed, pitch or vtlp, and a number"),
     "utt2uniq": (_is_word, "an utterance and the one it is a copy of"),
+    "utt2ref": (_is_word, "an utterance and the one whose style it has"),
     "wav.scp": (lambda value: not value.startswith("~"), "a path without ~, which only a shell expands"),
     "spk2gender": (lambda value: value in ("m", "f"), "a speaker and m or f"),
     "spk2warp": (lambda value: _positive(value) and 0.5 < float(value) < 1.5, "a speaker and a factor 0.5 to 1.5"),

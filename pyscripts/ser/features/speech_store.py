@@ -76,7 +76,7 @@ class SpeechStore:
         """
         mels = FeatureStore.load(data, device)
         units, description = read_units(data, mels.utterances)
-        return cls(mels, list(units.values()), _read_styles(data, mels.utterances), num_units(description))
+        return cls(mels, list(units.values()), read_styles(data, mels.utterances), num_units(description))
 
     def batch(self, plan: BatchPlan) -> Speech:
         """Return the utterances of a plan, which takes them whole."""
@@ -115,7 +115,7 @@ def speech_digest(data: Sequence[str | os.PathLike[str]]) -> str:
     return fingerprint(features_digest(data), *indices, *(Path(folder) / UNITS for folder in data), arks)
 
 
-def _read_styles(data: Sequence[str | os.PathLike[str]], utterances: Sequence[str]) -> np.ndarray:
+def read_styles(data: Sequence[str | os.PathLike[str]], utterances: Sequence[str]) -> np.ndarray:
     """Return the style vectors of utterances, (N, style)."""
     found = {utterance: matrix for folder in data for utterance, matrix in read_arks(Path(folder) / STYLES)}
     where = " ".join(map(str, data))

@@ -41,14 +41,16 @@ class GriffinAndLim(nn.Module):
         self.magnitudes = InverseMelScale(
             mel.n_fft // 2 + 1, mel.num_mel_bins, mel.sample_rate, mel.low_freq, mel.high_freq, "slaney", "slaney"
         )
+        self.hop, self.fewest = mel.hop_length, 2 + mel.n_fft // mel.hop_length
         self.waveform = GriffinLim(
             mel.n_fft, _ITERATIONS, mel.win_length, mel.hop_length, power=1.0, rand_init=False, momentum=0.99
         )
 
     @torch.no_grad()
     def forward(self, mel: Tensor) -> Tensor:
-        """Turn a log-mel spectrogram (frames, bands) into a waveform ((frames - 1) · hop,) from -1 to 1."""
-        return self.waveform(self.magnitudes(mel.exp().T)).clamp(-1, 1)
+        """Turn a log-mel spectrogram (frames, bands) into a waveform (frames · hop,) from -1 to 1."""
+        padded = torch.cat([mel, mel[-1:].expand(max(1, self.fewest - len(mel)), -1)])
+        return self.waveform(self.magnitudes(padded.exp().T)).clamp(-1, 1)[: len(mel) * self.hop]
 
 
 def load_vocoder(folder: VocoderFolder | None, mel: MelOptions) -> nn.Module:
