@@ -31,7 +31,7 @@ read_options() {
 --recipe=mini NAME          folder of egs/
 --stage=0 0|1|2|3|4|5       first stage
 --stop-stage=5 0|1|2|3|4|5  last stage
---system=mfcc NAME          what a network reads: a system of the list below
+--system= NAME              what a network reads: a system of the list below (default: mfcc; task synthesis: synthesis)
 --network= NAME             the network that reads it (default: the system's first)
 --scheme='none se-cp n-cp n+se-cp' SCHEMES  of CopyPaste
 --train-data=clean D        clean, or with copies of it, of any of the kinds noise, speed (at 0.9 and 1.1 times the
@@ -62,17 +62,19 @@ read_options() {
 --num-processes=1 N+        processes of a training without GPU, on each of its nodes
 --train-threads= N+         CPU threads of a process of a training (default: 4, or its share of the cores)
 # Facts of a corpus, which its recipe states
---task= T                   emotion or speaker
+--task= T                   emotion or speaker; synthesis on any corpus: a network that says speech, for EmoAug
 --emotions= EMOTIONS         classes (default: those that occur)
 --all-folds= FOLDS           its folds, if it has any
 --*
 END
 }
 
+system_of_task() { if [ "${opt[task]}" = synthesis ]; then echo synthesis; else echo mfcc; fi; }
+
 more_usage() {
   local owner tasks=("$SER_ROOT"/local/task_*.sh)
   [ -z "${opt[task]}" ] || tasks=("$SER_ROOT/local/task_${opt[task]}.sh")
-  for owner in "$SER_ROOT/local/system_${opt[system]}.sh" "${tasks[@]}" "$SER_ROOT/egs/${opt[recipe]}/local/prepare.py"; do
+  for owner in "$SER_ROOT/local/system_${opt[system]:-$(system_of_task)}.sh" "${tasks[@]}" "$SER_ROOT/egs/${opt[recipe]}/local/prepare.py"; do
     [ ! -x "$owner" ] || "$owner" --help-options
   done
   printf '%s\n' "Training, which conf/train.yaml explains" \
@@ -117,14 +119,14 @@ if [ "$facts" -eq 0 ]; then
   SER_RECIPE=$recipe exec "$recipe_dir/run.sh" ${of_config[@]+"${of_config[@]}"} "$@"
 fi
 unset SER_RECIPE
-score_run=$(absolute "${opt[score-run]}") tests_only=false
+score_run=$(absolute "${opt[score-run]}") of_tests=()
 if [ -n "$score_run" ]; then
   # What makes the run's features stands for options of this command; the user's words beat it.
   [ "${opt[task]}" = emotion ] || die "--score-run scores emotions; $recipe has speakers"
   [ -f "$score_run/config.yaml" ] || die "--score-run ${opt[score-run]}: no config.yaml there; name the folder of a run, …/seed<n>"
   words=$("$SER_ROOT/pyscripts/plan_runs.py" --driver-options "$score_run/config.yaml")
   mapfile -t words <<< "$words"
-  of_run=() of_system='' tests_only=true
+  of_run=() of_system='' of_tests=(--tests-only true)
   for ((i = 0; i < ${#words[@]}; i += 2)); do
     case ${words[i]} in
       --system) of_run+=("${words[@]:i:2}") of_system=$("$SER_ROOT/local/system_${words[i + 1]}.sh" --list-options) ;;
@@ -138,6 +140,7 @@ fi
 [ ${#args[@]} -eq 0 ] || die "unexpected argument '${args[0]}' (--help lists the options)"
 [ "${opt[stage]}" -le "${opt[stop-stage]}" ] ||
   die "--stage ${opt[stage]} comes after --stop-stage ${opt[stop-stage]}: nothing to do"
+opt[system]=${opt[system]:-$(system_of_task)}
 task_program=$SER_ROOT/local/task_${opt[task]}.sh system_program=$SER_ROOT/local/system_${opt[system]}.sh
 [ -f "$task_program" ] || die "--task: egs/$recipe/run.sh states '${opt[task]}', for which there is no ${task_program#"$SER_ROOT/"}"
 systems=$("$SER_ROOT/pyscripts/plan_runs.py" --list-systems)
@@ -204,7 +207,7 @@ task() { # <verb> …
   guarded "$task_program" ${for_task[@]+"${for_task[@]}"} --recipe "$recipe" --corpus-data "$corpus_data" --data "$data" \
     --exp "$exp" --system-block "$block" \
     --emotions "${opt[emotions]}" --folds "$folds" --train-data "${opt[train-data]}" --raw "$raw" --suffix "$suffix" \
-    --tests-only "$tests_only" --musan-dir "$musan_dir" "${jobs[@]}" "$@"
+    "${of_tests[@]}" --musan-dir "$musan_dir" "${jobs[@]}" "$@"
 }
 raw=$(system raw)
 suffix=$(system suffix)

@@ -238,8 +238,9 @@ def resolve(args: argparse.Namespace, network: str, init: str) -> tuple[TrainOpt
     fixed = {"system": args.system, "network": network, "labels": args.labels, "layer": args.layer}
     if init == "random" and SYSTEMS[args.system].start != "random":
         fixed["freeze"] = ""  # layers that have learnt nothing are no use as they are
-    places = (ROOT / "conf/train.yaml", ROOT / f"conf/{args.system}-{network}.yaml",
-              ROOT / "egs" / args.recipe / "conf/train.yaml")
+    places = [ROOT / "conf/train.yaml", ROOT / f"conf/{args.system}-{network}.yaml"]
+    if not SYSTEMS[args.system].networks[network].by_loss:  # a recipe's own options are for recognising
+        places.append(ROOT / "egs" / args.recipe / "conf/train.yaml")
     files: list[Path] = [path for path in places if path.is_file()]
     base, parts = TrainOptions.read(files, fixed), []
     configured = base

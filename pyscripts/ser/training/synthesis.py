@@ -169,10 +169,9 @@ class SpeechSynthesis:
 
     @torch.no_grad()
     def evaluate(self, epoch: int) -> dict[str, float]:
-        """Return of the dev set the mean `loss` of an utterance, its part `mel_error`, and `focus`, without dropout.
+        """Return means over the dev set of `figures_of`: `loss`, `mel_error` and `focus`.
 
-        `focus` is the mean over frames of the largest weight of the attention: 1 where it knows where it is.
-        The prenet's dropout, which stays, is drawn alike in every epoch.
+        There is no dropout but the prenet's, which is drawn alike in every epoch.
         """
         self.network.eval()
         figures = np.zeros((len(self.dev.lengths), 3))
@@ -181,12 +180,7 @@ class SpeechSynthesis:
             if number % self.world.world_size != self.world.rank:
                 continue
             speech = self.dev.whole(indices)
-            said, frames = self.network(*speech), speech.mel_lengths.to(speech.mels)
-            mask = within(speech.mel_lengths, self.device)
-            error = ((said.mels - speech.mels).square().mean(2) * mask).sum(1) / frames
-            focus = said.attention.amax(2).sum(1) / frames
-            losses = synthesis_losses(said, speech.mels, speech.unit_lengths)
-            figures[indices] = torch.stack([losses, error, focus], 1).cpu().numpy()
+            figures[indices] = figures_of(self.network(*speech), speech).cpu().numpy()
         means = self.world.sum(figures).mean(0)
         return dict(zip(("loss", "mel_error", "focus"), map(float, means), strict=True))
 
@@ -213,6 +207,18 @@ class SpeechSynthesis:
         if self.critic is not None:
             self.critic.load_state_dict(last["critic"])
             self.critic_optimiser.load_state_dict(last["critic_optimiser"])
+
+
+def figures_of(said: Synthesis, speech: Speech) -> Tensor:
+    """Return of each utterance three figures of how it was said, (B, 3).
+
+    They are the loss; the mean squared error of the spectrogram after the post-net; and focus, the mean over frames of
+    the largest weight of the attention, which is 1 where it knows where it is.
+    """
+    frames, mask = speech.mel_lengths.to(speech.mels), within(speech.mel_lengths, speech.mels.device)
+    error = ((said.mels - speech.mels).square().mean(2) * mask).sum(1) / frames
+    losses = synthesis_losses(said, speech.mels, speech.unit_lengths)
+    return torch.stack([losses, error, said.attention.amax(2).sum(1) / frames], 1)
 
 
 def _groups(data: Sequence[str], utterances: Sequence[str]) -> list[np.ndarray]:
