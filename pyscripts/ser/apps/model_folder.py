@@ -3,6 +3,7 @@
     model.safetensors   the weights
     recogniser.json     classes, network and front end
     encoder/            the pretrained encoder, for a network that reads one's hidden states
+    model.onnx          the network as ONNX, if that was asked for
     README.md           the model card: what it was trained on, its scores, the licence of the data
 """
 
@@ -19,6 +20,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
+from ser.apps.onnx_export import write_onnx
 from ser.base.errors import SerError
 from ser.base.files import write_text
 from ser.data.labels import EMOTION_TABLE
@@ -36,6 +38,7 @@ from ser.training.systems import SYSTEMS
 
 _VAD = Path(__file__).resolve().parents[3] / "conf" / "vad.conf"  # what every run's features are made with
 _WEIGHTS, _DESCRIPTION, _CARD, _ENCODER = "model.safetensors", "recogniser.json", "README.md", "encoder"
+_ONNX = "model.onnx"
 _VERSION = 1
 
 
@@ -113,15 +116,16 @@ def front_end_of(
     return HiddenStates.parse(model["front_end"], folder, device, where)
 
 
-def write_model_folder(run: Path, folder: Path, licence: str, encoder: str = "") -> None:
+def write_model_folder(run: Path, folder: Path, licence: str, encoder: str = "", onnx: bool = False) -> None:
     """Write a finished run's network to a folder, as a whole; an earlier one of this kind is replaced.
 
     Args:
         licence: of the data that it was trained on, for the model card.
         encoder: as of `read_model`; the encoder is copied.
+        onnx: write the network as ONNX as well.
 
     Raises:
-        SerError: as `read_model`; or something else is where the folder should go.
+        SerError: as `read_model`, and with `onnx` as `write_onnx`; or something else is where the folder should go.
     """
     model = read_model(run, encoder)
     front_end = front_end_of(model, torch.device("cpu"), run)
@@ -137,6 +141,8 @@ def write_model_folder(run: Path, folder: Path, licence: str, encoder: str = "")
     safetensors.torch.save_file(weights, new / _WEIGHTS)
     write_text(new / _DESCRIPTION, json.dumps(description, indent=1) + "\n")
     write_text(new / _CARD, model_card(run, model, licence, "pyscripts/predict.py --model . recording.wav"))
+    if onnx:
+        write_onnx(model, new / _ONNX)
     if isinstance(front_end, HiddenStates):
         (new / _ENCODER).mkdir()
         for file in front_end.folder.files:

@@ -36,12 +36,12 @@ class EmbeddingClassifier(nn.Module):
         """Return what turns embeddings into logits."""
         return AngularMargin(dim, classes, *self.angular) if self.angular else nn.Linear(dim, classes)
 
-    def embed(self, frames: Tensor, lengths: Tensor) -> Tensor:
+    def embed(self, frames: Tensor, lengths: Tensor | None) -> Tensor:
         """Return the embeddings (B, dim), float32.
 
         Args:
             frames: (n, D), the frames of all utterances end to end.
-            lengths: (B,) frames of each utterance, on the CPU.
+            lengths: (B,) frames of each utterance, on the CPU; None: the frames are of one utterance.
         """
         raise NotImplementedError
 
@@ -53,7 +53,7 @@ class EmbeddingClassifier(nn.Module):
         """Return what a linear output layer reads of embeddings (B, dim)."""
         return F.relu(embeddings)
 
-    def forward(self, frames: Tensor, lengths: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, frames: Tensor, lengths: Tensor | None, labels: Tensor | None = None) -> Tensor:
         """Return logits (B, classes); arguments as of `embed`, and in training the (B,) labels, for the margin."""
         embeddings = self.embed(frames, lengths)
         if self.angular:

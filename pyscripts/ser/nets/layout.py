@@ -128,7 +128,9 @@ def _time_last(x: Tensor) -> Tensor:
     return x.transpose(1, 2)[:, None].contiguous(memory_format=torch.channels_last)
 
 
-def layout_of(lengths: Tensor, bands: int, device: torch.device) -> Layout | EqualLengths:
-    """Return the layout of utterances of these lengths; the arguments are those of `Layout`."""
+def layout_of(lengths: Tensor | None, bands: int, device: torch.device) -> Layout | EqualLengths:
+    """Return the layout of utterances of these lengths; None: of one utterance. The arguments are those of `Layout`."""
+    if lengths is None:
+        return EqualLengths(1)
     alike = bool((lengths == lengths[0]).all())
     return EqualLengths(len(lengths)) if alike else Layout(lengths, bands, device)

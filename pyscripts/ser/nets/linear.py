@@ -29,7 +29,7 @@ class Linear(EmbeddingClassifier):
         self.norm = nn.BatchNorm1d(self.dim, affine=False) if pooled_norm == "batch" else nn.Identity()
         self.classifier = self.output_layer(self.dim, classes)
 
-    def embed(self, frames: Tensor, lengths: Tensor) -> Tensor:
+    def embed(self, frames: Tensor, lengths: Tensor | None) -> Tensor:
         """Return the pooled frames, normalised, (B, dim) or (B, 2·dim) float32."""
         with torch.autocast(frames.device.type, enabled=False):
             frames = frames.to(self.classifier.weight.dtype)

@@ -78,7 +78,7 @@ class ResNet34(EmbeddingClassifier):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         self.to(memory_format=torch.channels_last)
 
-    def embed(self, frames: Tensor, lengths: Tensor) -> Tensor:
+    def embed(self, frames: Tensor, lengths: Tensor | None) -> Tensor:
         """Return the layer of 400 before its ReLU (the x-vector of a speaker model), (B, 400)."""
         layout = layout_of(lengths, frames.shape[1], frames.device)
         x = self.stem_norm(self.stem(layout.spread(self.scaled(frames))), layout.gaps)

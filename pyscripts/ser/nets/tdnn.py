@@ -49,7 +49,7 @@ class Tdnn(EmbeddingClassifier):
         self.embedding = nn.Linear(2 * POOLED * width, width)
         self.classifier = self.output_layer(width, classes)
 
-    def embed(self, frames: Tensor, lengths: Tensor) -> Tensor:
+    def embed(self, frames: Tensor, lengths: Tensor | None) -> Tensor:
         """Return the first layer after pooling, before its ReLU (the x-vector of a speaker model), (B, width)."""
         x, within = self.scaled(frames), _within(lengths, frames)
         for layer in self.frame_layers:
@@ -58,11 +58,14 @@ class Tdnn(EmbeddingClassifier):
             return self.embedding(mean_and_deviation(x.to(self.embedding.weight.dtype), lengths))
 
 
-def _within(lengths: Tensor, frames: Tensor) -> dict[int, Tensor]:
+def _within(lengths: Tensor | None, frames: Tensor) -> dict[int, Tensor]:
     """Return for every offset of `CONTEXTS` where it stays within the utterance, (n, 1) in the type of the frames."""
-    ends = lengths.cumsum(0)
-    position = torch.arange(int(ends[-1])) - (ends - lengths).repeat_interleave(lengths)
-    behind = lengths.repeat_interleave(lengths) - position
+    position = torch.arange(frames.shape[0])
+    if lengths is None:
+        behind = frames.shape[0] - position
+    else:
+        position = position - (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
+        behind = lengths.repeat_interleave(lengths) - position
     offsets = sorted({offset for context in CONTEXTS for offset in context if offset})
     inside = torch.stack([(position >= -offset) & (behind > offset) for offset in offsets])
     return dict(zip(offsets, inside.to(frames.device, frames.dtype, non_blocking=True)[..., None], strict=True))
