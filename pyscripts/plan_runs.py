@@ -37,7 +37,7 @@ from ser.training.runs import Run
 from ser.training.systems import SYSTEMS
 
 ROOT = Path(__file__).resolve().parent.parent
-CARRIED = ("mfcc", BASELINE, "encoder")  # the systems whose runs can be scored on another corpus's tests
+CARRIED = ("mfcc", BASELINE, "encoder", "encoder-finetune")  # whose runs can be scored on other corpora
 PIPE = re.compile(r"pipe\.\d+\.yaml")  # what run.sh calls its copy of a pipe, which has no name of its own
 
 
@@ -140,9 +140,6 @@ def plan(args: argparse.Namespace, splits: list[dict]) -> Iterator[Run]:
     network = args.network or next(iter(SYSTEMS[args.system].networks))
     features = args.features or args.system
     system = SYSTEMS[args.system]
-    if (not system.can_join or system.networks[network].only) and "none" in schemes and len(schemes) > 1:
-        print(f"{features}-{network}: is trained on utterances as they are; of --scheme {args.scheme}, none alone")
-        schemes = ["none"]
     if not re.fullmatch(r"[\w+.-]*", args.tag, re.ASCII):
         raise SerError(f"--tag {args.tag!r}: letters, digits, '.', '+', '-' and '_' only")
     if (start := args.init or system.start) == "imagenet":
@@ -154,6 +151,9 @@ def plan(args: argparse.Namespace, splits: list[dict]) -> Iterator[Run]:
     else:
         init_name, init = named_init(start)
     options, tag = resolve(args, network, init)
+    if (not system.can_join or system.networks[network].only) and "none" in schemes and len(schemes) > 1:
+        print(f"{features}-{network}: is trained on utterances as they are; of --scheme {args.scheme}, none alone")
+        schemes = ["none"]
     for scheme in schemes:
         condition = "_".join(filter(None, (f"{features}-{network}", args.train_data, scheme, init_name, tag)))
         for split in splits:

@@ -95,6 +95,10 @@ def test_fine_tuned_from_audio_to_tables_though_killed(command: list[str]) -> No
     run([str(ROOT / "run.sh"), "--recipe", "mini", *plan])
     [planned] = map(json.loads, (work / "plan.jsonl").read_text().splitlines())
     assert work / planned["out"] == folder, "the run's own config.yaml gives it back"
+    elsewhere = [word if word != str(work) else str(work.with_name("elsewhere")) for word in command]
+    run([*elsewhere[:1], *elsewhere[5:], "--score-run", str(folder), *plan[2:]])
+    [planned] = map(json.loads, (work / "plan.jsonl").read_text().splitlines())
+    assert planned["source"] == str(folder) and planned["tests"]["test"].endswith("/test_waveforms60s")
 
 
 def test_other_normalisations_are_beside_each_other(command: list[str], tmp_path: Path) -> None:

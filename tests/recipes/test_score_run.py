@@ -49,7 +49,7 @@ def test_plan_has_the_runs_features_and_says_what_it_was_trained_on(tmp_path: Pa
     ({}, ["--cmn", "utterance"], "reads the features mfcc-speaker, not mfcc-utterance"),
     ({}, ["--recipe", "librispeech"], "--score-run scores emotions; librispeech has speakers"),
     ({"options": TrainOptions(system="spectrogram", network="squeezenet"), "given": (), "features": "spectrogram"}, [],
-     "a run of the system spectrogram; those of mfcc, functionals, encoder can be scored"),
+     "a run of the system spectrogram; those of mfcc, functionals, encoder, encoder-finetune can be scored"),
     ({"options": TrainOptions(labels="utt2spk", network="tdnn")}, [], "a run that was trained on emotions"),
     ({"source": "/else"}, [], "a run that was trained on emotions"),
 ])

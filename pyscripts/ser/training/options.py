@@ -143,6 +143,8 @@ class TrainOptions:
         if not system.can_join and self.scheme != "none":
             raise SerError(f"scheme: {self.scheme} concatenates, and examples of the system {self.system} are all of "
                            "one length; it has none alone")
+        if self.network not in networks:
+            raise SerError(f"network: the system {self.system} has {', '.join(networks)}, not {self.network!r}")
         if system.crop_rows == 1 and (self.crop != int(self.crop) or self.min_crop != int(self.min_crop)):
             raise SerError(f"crop: {self.crop} and min_crop, {self.min_crop}, are whole numbers of frames")
         if system.crop_rows > 1 and (self.time_masks or self.frequency_masks or self.input_scaling != "none"):
@@ -151,8 +153,6 @@ class TrainOptions:
         if self.pass_seconds and (system.crop_rows == 1 or self.pooled_norm == "batch"):
             raise SerError("pass_seconds: is for a fine-tuned encoder with pooled_norm none, whose examples have "
                            "nothing to do with each other; give 0")
-        if self.network not in networks:
-            raise SerError(f"network: the system {self.system} has {', '.join(networks)}, not {self.network!r}")
         if self.loss == "aam" and self.margin >= math.pi / 2:
             raise SerError(f"margin: {self.margin} is an angle in radians, under {math.pi / 2:.2f}; 0.2 is usual")
         if self.min_crop > self.crop:
