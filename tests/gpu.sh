@@ -6,8 +6,8 @@
 #        tests/gpu.sh --device cpu --quick true      the same on a CPU, in about a minute, where there is no GPU
 #
 # Takes the active python3 as it is and installs nothing: it needs torch 2.11 or later with CUDA, and numpy, PyYAML, tqdm,
-# kaldiio, tensorboard and matplotlib; neither torchaudio, a corpus nor a network. Data are random features as long as
-# RAVDESS's and random images, made on the spot. Under eight minutes on one H100. Prints a table (what, CPU, GPU,
+# kaldiio, tensorboard and matplotlib (and transformers, for an encoder that is fine-tuned); neither torchaudio, a corpus
+# nor a network. Data are random features as long as RAVDESS's, random images and waveforms, made on the spot. Under eight minutes on one H100. Prints a table (what, CPU, GPU,
 # difference or ratio, limit, ok?) and exits 1 if a line fails. Speeds are reported beside their targets and fail nothing.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

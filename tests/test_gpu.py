@@ -57,7 +57,8 @@ def test_a_cpu_agrees_with_itself_and_resumes(tmp_path: Path) -> None:
     for precision in ("float64", "float32"):
         for what in ("logits", "loss", "gradients", "statistics"):
             assert rows[f"mfcc/resnet, cross-entropy, {precision}: {what}"][2] == "0"
-        for network in ("mfcc/tdnn", "encoder/linear", "spectrogram/alexnet", "spectrogram/squeezenet"):
+        for network in ("mfcc/tdnn", "encoder/linear", "encoder-finetune/linear", "spectrogram/alexnet",
+                        "spectrogram/squeezenet"):
             assert rows[f"{network}, cross-entropy, {precision}: gradients"][2] == "0"
     for loss in ("cross-entropy", "aam"):
         for what in ("logits", "loss", "gradients", "gradients, worst tensor", "statistics"):

@@ -9,6 +9,7 @@ CPU's float32 as the CPU's own bf16 does.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -51,7 +52,15 @@ def rows(device: torch.device, quick: bool, folder: Path) -> Iterator[Row]:
         if not networks:  # what is not trained by steps on batches
             continue
         packed = folder / system_name
-        if system.can_join:
+        if system.start == "encoder":
+            if importlib.util.find_spec("transformers") is None:
+                yield Row(f"{system_name}: not checked, since transformers is not installed")
+                continue
+            _make_waveforms(folder / "waveforms", 4 if quick else 64)
+            pack([folder / "waveforms"], packed, "int16")
+            changes = {"scheme": "n+se-cp", "crop": 0.3, "init": _make_encoder(folder / "hubert")}
+            trainings = [("cross-entropy", changes)]
+        elif system.can_join:
             with features(None, 4 if quick else 64) as data:
                 pack([data], packed, "float16")
             trainings = [("cross-entropy", {"scheme": "n+se-cp"}), ("aam", {"scheme": "none", "crop": _EQUAL_CROP})]
@@ -80,6 +89,32 @@ def _make_images(folder: Path, count: int) -> None:
             writer.write(name, random.integers(0, 256, _IMAGE).astype(np.float32))
     write_table(folder / "utt2num_frames", dict.fromkeys(names, str(_IMAGE[0])))
     write_table(folder / "utt2emo", {name: CLASSES[index % len(CLASSES)] for index, name in enumerate(names)})
+
+
+def _make_waveforms(folder: Path, count: int) -> None:
+    """Make a data directory of `count` waveforms, a quarter to half a second of noise."""
+    folder.mkdir()
+    names, random = [f"utt{index}" for index in range(count)], np.random.default_rng(0)
+    lengths = random.integers(4000, 8000, count)
+    with ArkWriter(folder / "feats.ark", folder / "feats.scp") as writer:
+        for name, length in zip(names, lengths, strict=True):
+            writer.write(name, random.integers(-3000, 3001, (length, 1)).astype(np.int16))
+    write_table(folder / "utt2num_frames", dict(zip(names, map(str, lengths), strict=True)))
+    write_table(folder / "utt2emo", {name: CLASSES[index % len(CLASSES)] for index, name in enumerate(names)})
+
+
+def _make_encoder(folder: Path) -> str:
+    """Make the folder of a small HuBERT with random weights and nothing random in training; return it."""
+    from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
+
+    torch.manual_seed(0)
+    HubertModel(HubertConfig(
+        hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128, conv_dim=(32,) * 7,
+        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4, hidden_dropout=0.0, attention_dropout=0.0,
+        activation_dropout=0.0, feat_proj_dropout=0.0,
+    )).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    return str(folder)
 
 
 def _of_network(

@@ -64,6 +64,15 @@ def test_logits_are_a_linear_layer_on_the_mean_of_transformers_own_hidden_states
         torch.testing.assert_close(network(*rows([wave])), expected, atol=1e-4, rtol=1e-4)
 
 
+def test_in_bf16_the_pooled_frames_are_near(folder: Path) -> None:
+    network = build(folder)
+    with torch.inference_mode():
+        plain = network.embed(*rows(waveforms()))
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = network.embed(*rows(waveforms()))
+    assert rounded.dtype == torch.float32 and (rounded - plain).norm() < 0.02 * plain.norm()
+
+
 def gradients(network: FineTuned, settings: TrainOptions) -> dict[str, Tensor | None]:
     freeze(network, settings)
     set_training(network, settings)

@@ -105,15 +105,16 @@ class Encoder(nn.Module):
         """Return the hidden states of a batch.
 
         Args:
-            samples: (n,) float32 at int16 scale and 16 kHz, the waveforms of all utterances end to end.
+            samples: (n,) float32 or float64 at int16 scale and 16 kHz, the waveforms of all utterances end to end.
             lengths: (B,) samples of each, on the CPU, each enough for one frame and at most `longest`.
 
         Returns:
-            (m, dim) float32, the frames of all utterances end to end, and (B,) frames of each, on the CPU.
+            (m, dim) of the type of `samples`, the frames of all utterances end to end, and (B,) frames of each, on the
+            CPU.
         """
         frames = self.num_frames(lengths)
         padded = self._padded(samples / _INT16_SCALE, lengths, frames)
-        return padded[_mask(frames, padded.shape[1], padded.device)].float(), frames
+        return padded[_mask(frames, padded.shape[1], padded.device)].to(samples.dtype), frames
 
     def _padded(self, samples: Tensor, lengths: Tensor, frames: Tensor) -> Tensor:
         """Return the hidden states (B, T, dim) of samples from -1 to 1; what is beyond `frames` does not matter."""
