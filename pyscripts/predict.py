@@ -48,7 +48,8 @@ def main() -> None:
     parser.add_argument("--same-speaker", choices=("true", "false"), default="false",
                         help="one person speaks in all recordings; this helps a run of --cmn speaker (default: false)")
     parser.add_argument("--table", type=Path, metavar="TABLE",
-                        help="the recordings of a CSV or TSV file (egs/table/README.md), and who speaks in them")
+                        help="the recordings of a CSV or TSV file (egs/table/README.md), or pieces of them where it "
+                             "has columns start and end, and who speaks in them")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
     parser.add_argument("files", nargs="*", metavar="FILE", help="recording, folder, or - for standard input")
     args = parser.parse_args()
@@ -62,12 +63,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         piped = Path(folder) / "audio"
         if args.table:
-            listed = corpus_table.read_files(args.table)
-            files, speakers = [str(path) for path, _ in listed], [speaker or str(path) for path, speaker in listed]
+            listed = corpus_table.read_pieces(args.table)
+            files, speakers = [str(row.path) for row in listed], [row.speaker or str(row.path) for row in listed]
+            pieces = [(row.start, row.end) for row in listed]
         else:
             files = list(found(args.files, piped))
-            speakers = ["the same" if args.same_speaker == "true" else file for file in files]
-        answers = [named(answer, str(piped)) for answer in recogniser.predict(files, args.every, speakers)]
+            speakers, pieces = ["the same" if args.same_speaker == "true" else file for file in files], None
+        answers = [named(answer, str(piped)) for answer in recogniser.predict(files, args.every, speakers, pieces)]
     WRITERS[args.format]([answer for answer in answers if not answer.error], recogniser.classes)
     sys.stdout.flush()
     if args.plot:
@@ -121,7 +123,8 @@ def named(answer: Answer, piped: str) -> Answer:
 def write_text(answers: Sequence[Answer], classes: Sequence[str]) -> None:
     """Print a line for each recording, and one for each piece below it, the likeliest emotion first."""
     for answer in answers:
-        print(f"{answer.name}  {ranked(answer.probabilities)}" + "  (normalised by itself alone)" * answer.alone)
+        where = " {:.2f}-{:.2f} s".format(*answer.piece) if answer.piece else ""
+        print(f"{answer.name}{where}  {ranked(answer.probabilities)}" + "  (normalised by itself alone)" * answer.alone)
         for moment in answer.along:
             print(f"  {moment.start:.2f}-{moment.end:.2f} s  {ranked(moment.probabilities) or 'nobody speaks'}")
 
@@ -136,6 +139,8 @@ def write_json(answers: Sequence[Answer], classes: Sequence[str]) -> None:
     for answer in answers:
         record = {"file": answer.name, "seconds": answer.seconds, "emotion": answer.emotion,
                   "probabilities": answer.probabilities, "alone": answer.alone}
+        if answer.piece:
+            record["piece"] = answer.piece
         if answer.along:
             record["along"] = [vars(moment) for moment in answer.along]
         print(json.dumps(record, ensure_ascii=False))
@@ -147,7 +152,8 @@ def write_csv(answers: Sequence[Answer], classes: Sequence[str]) -> None:
     writer.writerow(["file", "start", "end", "emotion", *classes])
     for answer in answers:
         pieces = [(moment.start, moment.end, moment.emotion, moment.probabilities) for moment in answer.along]
-        for start, end, emotion, of_class in pieces or [(0.0, answer.seconds, answer.emotion, answer.probabilities)]:
+        whole = answer.piece or (0.0, answer.seconds)
+        for start, end, emotion, of_class in pieces or [(*whole, answer.emotion, answer.probabilities)]:
             values = [f"{of_class[name]:.6f}" if of_class else "" for name in classes]
             writer.writerow([answer.name, f"{start:.3f}", f"{end:.3f}", emotion, *values])
 

@@ -221,9 +221,35 @@ def test_models_that_cannot_be_used(run_and_wav: tuple[Path, Path], tmp_path: Pa
 def test_tables_of_files(run_and_wav: tuple[Path, Path], tmp_path: Path) -> None:
     run, wav = run_and_wav
     table = tmp_path / "files.csv"
-    table.write_text(f"path,start\n{wav},\n{wav},0.5\n")
-    assert "files.csv:3: a piece of a file; remove" in predict("--model", run, "--table", table, status=1)[1]
+    table.write_text(f"path,start,end\n{wav},2,1\n{wav},soon,\n")
+    said = predict("--model", run, "--table", table, status=1)[1]
+    assert "files.csv:2: " in said and "ends at 1 s and starts at 2 s; correct the times" in said
+    assert "files.csv:3: 'soon' is no time; write times in seconds" in said
     assert "or a --table of them" in predict("--model", run, status=2)[1]
+
+
+def test_pieces_of_files(run_and_wav: tuple[Path, Path], tmp_path: Path) -> None:
+    """A piece gets the answer of a file that has nothing else, and times are those of the whole file."""
+    run, wav = run_and_wav
+    samples, rate = soundfile.read(wav, dtype="int16")
+    begin, end = int(0.8 * rate), int(2.3 * rate)
+    soundfile.write(tmp_path / "cut.wav", samples[begin:end], rate)
+    table = tmp_path / "pieces.csv"
+    table.write_text(f"file,start,end\n{wav},0.8,2.3\n{wav},,\n{wav},0 days 00:00:00.8,\n{wav},90,\n")
+    said, complaints = predict("--model", run, "--format", "json", "--every", "0.5", "--table", table, status=1)
+    piece, whole, rest = map(json.loads, said.splitlines())
+    assert complaints.count("error") == 1 and "is not inside its" in complaints and "correct the times" in complaints
+    cut, alone = Recogniser(run, "cpu").predict([tmp_path / "cut.wav", wav], every=0.5)
+    assert piece["probabilities"] == pytest.approx(cut.probabilities, abs=1e-6) and piece["piece"] == [0.8, 2.3]
+    assert piece["probabilities"] != pytest.approx(whole["probabilities"], abs=1e-6)
+    assert whole["probabilities"] == pytest.approx(alone.probabilities, abs=1e-6) and "piece" not in whole
+    assert rest["piece"] == pytest.approx([0.8, len(samples) / rate])
+    assert [moment["start"] for moment in piece["along"]] == pytest.approx([0.8, 1.3, 1.8])
+    assert [moment["emotion"] for moment in piece["along"]] == [moment.emotion for moment in cut.along]
+    said = predict("--model", run, "--format", "csv", "--table", table, status=1)[0]
+    row = next(csv.DictReader(io.StringIO(said)))
+    assert (row["start"], row["end"]) == ("0.800", "2.300")
+    assert f"{wav} 0.80-2.30 s  " in predict("--model", run, "--table", table, status=1)[0]
 
 
 # ---- a pretrained encoder's hidden states ----------------------------------------------------------------------------

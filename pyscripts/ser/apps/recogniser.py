@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from ser.apps.model_folder import front_end_of, read_model
 from ser.base.errors import SerError
 from ser.base.progress import progress
-from ser.data.audio import DecodedAudio, decode_any
+from ser.data.audio import DecodedAudio, cut, decode_any
 from ser.features.store import FeatureStore, WaveformStore
 from ser.features.waveforms import Waveforms
 from ser.training.checkpoint import build_model
@@ -43,9 +44,10 @@ class Answer:
 
     Attributes:
         name: the file, or its number in the list.
+        piece: start and end, in seconds of the recording, of the piece that was asked for; None: all of it.
         emotion: the likeliest one; '' where there is an error.
         probabilities: of each class; they sum to 1.
-        seconds: length of the recording.
+        seconds: length of the recording, or of the piece.
         along: what is heard piece by piece, if that was asked for.
         error: why there is no answer, in words for the user; '' if there is one.
         alone: whether the network was trained on features normalised by all recordings of a speaker, and this one is
@@ -53,6 +55,7 @@ class Answer:
     """
 
     name: str
+    piece: tuple[float, float] | None = None
     emotion: str = ""
     probabilities: dict[str, float] | None = None
     seconds: float = 0.0
@@ -86,9 +89,10 @@ class Recogniser:
         self._model = build_model(read, self._device)
 
     def predict(
-        self, sources: Sequence[Source], every: float = 0.0, speakers: Sequence[Hashable] | None = None
+        self, sources: Sequence[Source], every: float = 0.0, speakers: Sequence[Hashable] | None = None,
+        pieces: Sequence[tuple[float, float | None]] | None = None,
     ) -> list[Answer]:
-        """Recognise the emotion of each recording, taken whole.
+        """Recognise the emotion of each recording, or of a piece of each.
 
         Args:
             sources: files that libsndfile or ffmpeg reads, or pairs of samples, (n,) or (n, channels), integers of 16
@@ -97,6 +101,7 @@ class Recogniser:
                 that is as long as the network was trained on.
             speakers: who speaks in each recording; None: someone else in each. It matters for a network that was
                 trained with statistics by speaker (--cmn speaker).
+            pieces: where in each recording to listen, from and to, in seconds; (0, None) is all of it, and so is None.
 
         Returns:
             An answer for each; where a recording cannot be used it says why, and the others are not affected.
@@ -105,7 +110,8 @@ class Recogniser:
             raise ValueError("every must not be negative")
         answers: list[Answer] = []
         speakers = range(len(sources)) if speakers is None else speakers
-        found = self._front_end.features(self._read(sources, speakers, answers))
+        pieces = [(0.0, None)] * len(sources) if pieces is None else pieces
+        found = self._front_end.features(self._read(sources, speakers, pieces, answers))
         read = [number for number, answer in enumerate(answers) if not answer.error]
         voiced = {number: features for number, features in zip(read, found, strict=True) if len(features[0])}
         of_files = self._posteriors([matrix for matrix, _ in voiced.values()])
@@ -115,25 +121,31 @@ class Recogniser:
                 answers[number] = replace(answers[number], error=f"{answers[number].name}: {why}")
         recordings = Counter(speakers[number] for number in voiced)
         for (number, features), values in zip(voiced.items(), of_files, strict=True):
-            along = self._along(*features, answers[number].seconds, every) if every else ()
+            along = self._along(*features, answers[number], every) if every else ()
             answers[number] = replace(answers[number], emotion=self.classes[values.argmax()],
                                       probabilities=self._named(values), along=along,
                                       alone=self._front_end.by_speaker and recordings[speakers[number]] == 1)
         return answers
 
     def _read(
-        self, sources: Sequence[Source], speakers: Sequence[Hashable], answers: list[Answer]
+        self, sources: Sequence[Source], speakers: Sequence[Hashable], pieces: Sequence[tuple[float, float | None]],
+        answers: list[Answer],
     ) -> Iterator[tuple[Hashable, np.ndarray]]:
         """Yield speaker and waveform of each recording that can be read; append to `answers` what is known of all."""
+        decode = lru_cache(maxsize=1)(self._decode)  # a table has the pieces of a file one after another
         for number, source in enumerate(progress(sources, len(sources), "read", unit="file")):
             name = str(number) if isinstance(source, tuple) else os.fspath(source)
+            start, end = pieces[number]
             try:
-                audio = self._decode(source)
+                audio, piece = self._decode(source) if isinstance(source, tuple) else decode(source), None
+                if (start, end) != (0.0, None):
+                    audio = replace(audio, samples=cut(audio, start, end, name, "correct the times"))
+                    piece = start, start + len(audio.samples) / audio.rate
                 waveform = self._front_end.waveform(audio, name)
             except SerError as error:
                 answers.append(Answer(name, error=str(error)))
                 continue
-            answers.append(Answer(name, seconds=len(audio.samples) / audio.rate))
+            answers.append(Answer(name, piece, seconds=len(audio.samples) / audio.rate))
             yield speakers[number], waveform
 
     def _decode(self, source: Source) -> DecodedAudio:
@@ -162,8 +174,9 @@ class Recogniser:
             raise SerError("the network's answers are not finite; train it again with --precision fp32")
         return values
 
-    def _along(self, matrix: np.ndarray, numbers: np.ndarray, seconds: float, every: float) -> tuple[Moment, ...]:
+    def _along(self, matrix: np.ndarray, numbers: np.ndarray, answer: Answer, every: float) -> tuple[Moment, ...]:
         """Return what is heard in each piece of `every` seconds, of frames (n, D) and their numbers (n,)."""
+        seconds, first = answer.seconds, answer.piece[0] if answer.piece else 0.0
         shift = self._front_end.frame_shift
         times = (numbers + 0.5) * shift
         reach = max(every, self._crop * shift) / 2
@@ -176,8 +189,9 @@ class Recogniser:
                 pieces[piece] = matrix[(times >= centre - reach) & (times < centre + reach)]
         values = dict(zip(pieces, self._posteriors(list(pieces.values())), strict=True))
         return tuple(
-            Moment(float(start), float(end), self.classes[values[piece].argmax()], self._named(values[piece]))
-            if piece in values else Moment(float(start), float(end), "", {})
+            Moment(first + float(start), first + float(end), self.classes[values[piece].argmax()],
+                   self._named(values[piece]))
+            if piece in values else Moment(first + float(start), first + float(end), "", {})
             for piece, (start, end) in enumerate(zip(starts, ends, strict=True))
         )
 

@@ -199,16 +199,21 @@ def read_audio(rxfile: str, rate: int, start: float = 0.0, end: float | None = N
         SerError, AudioError: as `decode`; or the piece is not inside the recording.
     """
     audio = decode(rxfile)
-    samples = audio.samples if (start, end) == (0.0, None) else _cut(audio, start, end, rxfile)
+    samples = audio.samples if (start, end) == (0.0, None) else cut(audio, start, end, rxfile)
     return resample(samples, audio.rate, rate)
 
 
-def _cut(audio: DecodedAudio, start: float, end: float | None, name: str) -> np.ndarray:
+def cut(audio: DecodedAudio, start: float, end: float | None, name: str, remedy: str = "mend segments") -> np.ndarray:
+    """Return the samples of a piece of a recording, from `start` to `end` in seconds; None or -1: to its end.
+
+    Raises:
+        AudioError: the piece is not inside the recording; the message begins with `name` and ends with `remedy`.
+    """
     length = len(audio.samples) / audio.rate
     if end is None or end < 0:
         end = length
     if not 0 <= start < min(end, length) or end > length + OVERSHOOT_SECONDS:
-        raise AudioError(f"{name}: {start}..{end} s is not inside its {length:.3f} s; mend segments")
+        raise AudioError(f"{name}: {start}..{end} s is not inside its {length:.3f} s; {remedy}")
     return audio.samples[int(start * audio.rate) : int(end * audio.rate)]
 
 
@@ -246,7 +251,7 @@ class UtteranceReader:
             if isinstance(audio, AudioError):
                 return audio
             try:
-                samples = audio.samples if end is None else _cut(audio, start, end, rxfile)
+                samples = audio.samples if end is None else cut(audio, start, end, rxfile)
             except AudioError as error:
                 return error
             return Waveform(resample(samples, audio.rate, self.rate), len(samples) / audio.rate)

@@ -136,20 +136,38 @@ def read(path: Path, no_speakers: bool = False) -> Table:
     return Table(path, tuple(rows), tuple(columns), folds)
 
 
-def read_files(path: Path) -> list[tuple[Path, str]]:
-    """Return the file and the speaker ('' where no column says) of each row of a table, which needs no emotions.
+@dataclass(frozen=True)
+class Piece:
+    """From `start` to `end` in s (None: the end) of a file; `speaker` is '' where no column says who speaks."""
+
+    path: Path
+    start: float
+    end: float | None
+    speaker: str
+
+
+def read_pieces(path: Path) -> list[Piece]:
+    """Return the pieces of files that the rows of a table name, which needs no emotions.
 
     Raises:
-        SerError: the table cannot be read, or a row has no path, or names a piece of a file.
+        SerError: the table cannot be read, or a row has no path, or its times are wrong.
     """
     columns, lines = _columns_and_lines(path, ("path",))
     rows = [(number, {role: fields[column].strip() for role, column in columns.items()}) for number, fields in lines]
     problems = Problems(path)
     problems.add(path, [(number, "no path") for number, row in rows if not row["path"]], _FILL_PATH)
-    pieces = [(number, "a piece of a file") for number, row in rows if row.get("start") or row.get("end")]
-    problems.add(path, pieces, "remove the columns of times; files are taken whole here")
+    pieces, wrong = [], defaultdict(list)
+    for number, row in rows:
+        try:
+            place, times = _place(path.parent, row["path"]), _times(row["path"], row)
+        except _Wrong as error:
+            wrong[error.remedy].append((number, str(error)))
+        else:
+            pieces.append(Piece(place, *times, row.get("speaker", "")))
+    for remedy, locations in wrong.items():
+        problems.add(path, locations, remedy)
     problems.raise_any()
-    return [(_place(path.parent, row["path"]), row.get("speaker", "")) for _, row in rows]
+    return pieces
 
 
 def _columns_and_lines(
@@ -247,17 +265,34 @@ def _parse(
     if "split" in values and not values["split"]:
         return None, (f"no split of {name}", "fill the split in, or remove the row")
     try:
-        start, end = _seconds(values.get("start", "")) or 0.0, _seconds(values.get("end", ""))
-    except ValueError as error:
-        return None, (f"{error} is no time", "write times in seconds: 12.5")
-    if end is not None and end <= start:
-        return None, (f"{name} ends at {end:g} s and starts at {start:g} s", "correct the times")
+        start, end = _times(name, values)
+    except _Wrong as error:
+        return None, (str(error), error.remedy)
     if "\n" in name or name.endswith("|"):
         return None, (f"path {name!r}", "rename that file")
     path = _place(folder, name)
     text = " ".join(values.get("text", "").split())
     speaker = "" if no_speakers else values["speaker"]
     return Row(number, path, emotion, speaker, values.get("split", ""), start, end, text), None
+
+
+class _Wrong(Exception):
+    """What is wrong with a row, and the remedy."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.remedy = remedy
+
+
+def _times(name: str, values: Mapping[str, str]) -> tuple[float, float | None]:
+    """Return where a row's piece of a file begins and ends, in s; None: at the file's end."""
+    try:
+        start, end = _seconds(values.get("start", "")) or 0.0, _seconds(values.get("end", ""))
+    except ValueError as error:
+        raise _Wrong(f"{error} is no time", "write times in seconds: 12.5") from None
+    if end is not None and end <= start:
+        raise _Wrong(f"{name} ends at {end:g} s and starts at {start:g} s", "correct the times")
+    return start, end
 
 
 def _place(folder: Path, name: str) -> Path:
