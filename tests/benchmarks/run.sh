@@ -17,7 +17,7 @@ export SER_DEV=1
 . "$SER_ROOT/utils/parse_options.sh"
 parse_options "$@" << 'END'
 --out=exp/benchmarks DIR    where results go
---parts='frontend mixing training ceiling evaluation growth recipe scale runners synthesis finetuning' PARTS  which
+--parts='frontend mixing training ceiling evaluation growth recipe scale runners synthesis finetuning images' PARTS  which
 --quick=true BOOL           minutes; false: more data and rounds, and growth over whole epochs
 --device=auto auto|cpu|cuda  of the parts with a network
 --threads= N+               CPU threads of the parts with a network; all cores if not given
@@ -54,7 +54,7 @@ if [ -d "$corpus_dir" ]; then
   make_features > "$out/log/features.log" 2>&1 || { cat "$out/log/features.log" >&2; exit 1; }
   data=(--data "$out/data/ravdess_voiced")
 else
-  echo "no $corpus_dir: random features of its lengths; frontend, mixing and recipe need recordings (--corpus-dir)"
+  echo "no $corpus_dir: random features of its lengths; frontend, mixing, recipe and images need recordings (--corpus-dir)"
 fi
 
 size=() turns=()
@@ -71,6 +71,7 @@ options() {
     growth) options=("${network[@]}" "${data[@]}" "${turns[@]}" --png "$out/growth.png") ;;
     recipe) options=("${network[@]}" --corpus-dir "$corpus_dir") ;;
     synthesis | finetuning) options=("${network[@]}" "${turns[@]}") ;;
+    images) options=(--corpus-dir "$corpus_dir" --noise-dir "$musan_dir/noise" "${turns[@]}") ;;
     *) options=() ;;
   esac
   if [ "${opt[quick]}" = true ]; then return; fi
