@@ -154,6 +154,7 @@ def score_test(
         print_classes(name, classes, more["other_classes"], unknown)
     made_by = {
         "path": best, "options": asdict(options), "epoch": checkpoint["epoch"], "front_end": front_end,
+        "train_utterances": checkpoint.get("examples"),
         **{key: figure for key, figure in checkpoint.items() if key.startswith("dev_")},
     }
     record = write_score(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import report
 from conftest import ROOT
-from sklearn.metrics import f1_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from ser.augment.copypaste import SCHEMES
 from ser.base.errors import SerError
@@ -97,15 +97,33 @@ def test_printed_tables_are_exact(exp, monkeypatch, capsys):
     run_report(monkeypatch, "--exp-dir", exp)
     out = capsys.readouterr().out
     table = """\
-Training data  Init    Scheme         clean test      diluted test        10 dB test         0 dB test
-------------------------------------------------------------------------------------------------------
-Clean          random  No CP         60.0 ± 10.0        20.0 ± 0.0       60.0 ± 10.0       60.0 ± 10.0
-Clean          random  N-CP           80.0 ± 0.0        70.0 ± 0.0        80.0 ± 0.0        80.0 ± 0.0
-Clean          random  N+SE-CP  95.0 (2/3 runs)*  95.0 (2/3 runs)*  95.0 (2/3 runs)*  95.0 (2/3 runs)*
-"""
+Training data  Init    Scheme         clean test      diluted test        10 dB test         0 dB test                WA                UA
+------------------------------------------------------------------------------------------------------------------------------------------
+Clean          random  No CP         60.0 ± 10.0        20.0 ± 0.0       60.0 ± 10.0       60.0 ± 10.0       60.0 ± 10.0       60.0 ± 10.0
+Clean          random  N-CP           80.0 ± 0.0        70.0 ± 0.0        80.0 ± 0.0        80.0 ± 0.0        80.0 ± 0.0        80.0 ± 0.0
+Clean          random  N+SE-CP  95.0 (2/3 runs)*  95.0 (2/3 runs)*  95.0 (2/3 runs)*  95.0 (2/3 runs)*  95.0 (2/3 runs)*  95.0 (2/3 runs)*
+WA is the accuracy on the clean test, UA the mean recall of its classes.
+"""  # noqa: E501
     assert out.startswith("corpus: mean ± standard deviation over seeds 0 1 2\n\nWeighted F1 (%)\n" + table)
     for test in TESTS:
         assert f"* mfcc-resnet_clean_n+se-cp_random on {test} lacks seed2\n" in out
+
+
+def test_the_first_table_has_wa_ua_and_how_much_was_trained_on(tmp_path):
+    reference = [*["angry"] * 6, *["happy"] * 3, "neutral", "sad"]
+    columns = np.array([0, 0, 0, 0, 0, 1, 1, 0, 0, 2, 0])
+    names = [f"u{number:02d}" for number in range(len(columns))]
+    for fold, utterances in ((1, 300), (2, 310)):
+        folder = tmp_path / "encoder-w-linear_clean+speed_none_random" / f"fold{fold}" / "seed0"
+        write_score(folder, "test", names, names, reference, np.eye(4)[columns], CLASSES,
+                    {"path": folder / "best.pt", "epoch": 1, "train_utterances": utterances})
+    table = summary_table(collect(tmp_path, "corpus"))
+    hypothesis = [CLASSES[column] for column in columns]
+    scores = [f1_score(reference, hypothesis, average="weighted"), accuracy_score(reference, hypothesis),
+              balanced_accuracy_score(reference, hypothesis)]
+    assert table.header[3:] == ("Utterances", "clean test", "WA", "UA")
+    assert table.rows == [("Clean+Speed", "random", "No CP", "305", *(f"{100 * score:.1f}" for score in scores))]
+    assert table.notes[-1].endswith("Utterances are those trained on, with all copies (mean over folds).")
 
 
 def test_intervals_and_p_of_identical_speakers(exp):
@@ -281,7 +299,7 @@ def test_the_baseline_stands_beside_what_has_to_beat_it(exp, monkeypatch, capsys
     assert not [note for note in results.notes if "functionals" in note]
     run_report(monkeypatch, "--exp-dir", exp, "--out", tmp_path, "--seeds", "0 1 2")
     out = capsys.readouterr().out
-    assert re.search(r"functionals-svm +Clean +random +No CP( +70\.0){4}\n", out)
+    assert re.search(r"functionals-svm +Clean +random +No CP( +70\.0){6}\n", out)
     assert (
         "Clean test: mfcc-resnet_clean_none_random does not beat the baseline functionals-svm_clean_none_random: "
         "weighted F1 60.0, difference -10.0 [-10.0, -10.0], p 0.125.\n" in out
@@ -600,7 +618,7 @@ def test_one_system_without_a_diluted_test_stands_beside_others(exp):
         folder = write_run(exp, "spec-alexnet_clean_none_random", f"seed{seed}", same(1))
         write_no_score(folder.parent, "test_diluted", "examples without a length cannot be joined")
     results = collect(exp, "corpus")
-    assert [row[-3] for row in summary_table(results).rows if "spec-alexnet" in row] == ["—"]
+    assert [row[-5] for row in summary_table(results).rows if "spec-alexnet" in row] == ["—"]
     notes = [note for note in results.notes if "diluted" in note and "n+se-cp" not in note]
     assert notes == ["diluted test: left empty of spec, since examples without a length cannot be joined"]
 

@@ -62,6 +62,7 @@ _RUN_COLUMNS: Columns = {
     "normalised_over": lambda row: _normalised_over(row.record["normalised_over"]),
     "left_out": lambda row: row.record["left_out"],
     **{name: lambda row, name=name: 100 * row.record[name] for name in MEASURES},
+    "train_utterances": lambda row: row.record["checkpoint"].get("train_utterances"),
     "checkpoint": lambda row: row.record["checkpoint"]["path"],
     "epoch": lambda row: row.record["checkpoint"]["epoch"],
     **{f"dev_{name}": lambda row, name=name: _dev_figure(row.record, name) for name in MEASURES},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter, itemgetter
 from typing import Any
 
@@ -70,6 +70,7 @@ class Labels:
 
 
 weighted_f1_of: Figure = itemgetter("weighted_f1")
+_BESIDE = {"accuracy": "WA", "uar": "UA"}  # measures that papers give, by the names that they have there
 
 
 def class_f1_of(name: str) -> Figure:
@@ -84,11 +85,24 @@ def figures(classes: Sequence[str]) -> dict[str, tuple[str, Figure]]:
 
 
 def summary_table(results: Results) -> ResultTable:
-    """Make the table of weighted F1, with a row per condition and a column per test set."""
-    return _condition_table(
-        "Weighted F1 (%)", results, results.tests, [test_title(test) for test in results.tests],
-        lambda condition: [results.cell(condition, test).estimate(weighted_f1_of).text() for test in results.tests],
-    )
+    """Make the table of weighted F1, with a row per condition and a column per test set, and more of the first of them.
+    """
+    first, *_ = results.tests
+    sizes = {condition: results.cell(condition, first).train_utterances for condition in results.conditions}
+    known = any(size is not None for size in sizes.values())
+
+    def cells(condition: Condition) -> list[str]:
+        size = "—" if sizes[condition] is None else f"{sizes[condition]:.0f}"
+        found = [results.cell(condition, test).estimate(weighted_f1_of) for test in results.tests]
+        found += [results.cell(condition, first).estimate(itemgetter(name)) for name in _BESIDE]
+        return [size] * known + [estimate.text() for estimate in found]
+
+    header = ["Utterances"] * known + [test_title(test) for test in results.tests] + list(_BESIDE.values())
+    note = f"WA is the accuracy on the {test_title(first)}, UA the mean recall of its classes."
+    if known:
+        note += f" Utterances are those trained on, with all copies{' (mean over folds)' if results.folds else ''}."
+    table = _condition_table("Weighted F1 (%)", results, results.tests, header, cells)
+    return replace(table, notes=[*table.notes, note])
 
 
 def normalisation_notes(results: Results, tests: Sequence[str]) -> list[str]:

@@ -166,6 +166,13 @@ class Cell:
             runs=len(self.scores), expected=len(self.expected),
         )
 
+    @property
+    def train_utterances(self) -> float | None:
+        """How many utterances, copies included, the runs found were trained on, on average; None where not all say so.
+        """
+        numbers = [score.record["checkpoint"].get("train_utterances") for score in self.scores.values()]
+        return None if not numbers or None in numbers else float(np.mean(numbers))
+
     def confusion(self) -> np.ndarray:
         """Counts (C, C) summed over all runs found."""
         return np.sum([score.counts.sum(axis=0) for score in self.scores.values()], axis=0)

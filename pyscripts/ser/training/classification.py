@@ -234,7 +234,7 @@ class Classification:
         """Return what evaluation and transfer need of the network as it is now."""
         return {
             "model": self.best.state_dict(), "classes": list(self.classes), "dim": self.train.dim,
-            "front_end": self.front_end, "options": self.options.changed(),
+            "front_end": self.front_end, "options": self.options.changed(), "examples": self.examples,
             "built_from": getattr(self.network, "built_from", {}),
         }
 
