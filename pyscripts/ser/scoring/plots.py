@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from sklearn.metrics import ConfusionMatrixDisplay
@@ -118,6 +118,36 @@ def image_row(
         axes.imshow(image, extent=extent, aspect="auto", interpolation="nearest")
         axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
         axes.label_outer()
+    _save(figure, path)
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """One panel of points (N, 2) with the group of each."""
+
+    title: str
+    points: np.ndarray
+    groups: Sequence[str]
+
+
+def scatter_rows(path: str | os.PathLike[str], rows: Mapping[str, Sequence[Scatter]]) -> None:
+    """Draw rows of panels of points, coloured by groups that all panels of a row share; a row's name is its legend's.
+    """
+    width = max(map(len, rows.values()))
+    figure = Figure(figsize=(4 * width + 1.6, 4.3 * len(rows)), dpi=120, layout="constrained")
+    for number, (name, panels) in enumerate(rows.items()):
+        groups = sorted({group for panel in panels for group in panel.groups})
+        few = len(groups) <= len(_COLOURS)
+        colours = _COLOURS if few else colormaps["turbo"](np.linspace(0, 1, len(groups)))
+        for column, panel in enumerate(panels):
+            axes = figure.add_subplot(len(rows), width, number * width + column + 1)
+            for group, colour in zip(groups, colours, strict=not few):
+                chosen = panel.points[np.array(panel.groups) == group]
+                axes.scatter(*chosen.T, s=12, color=[colour], label=group, linewidths=0)
+            axes.set_title(panel.title, fontsize=8)
+            axes.set(xticks=[], yticks=[])
+        axes.legend(title=name, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=7,
+                    ncols=1 + len(groups) // 20)
     _save(figure, path)
 
 
