@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """EmoAug's synthesis network: frames a second in training and generating, beside torchaudio's Tacotron 2.
 
-Both have the same widths and the same made utterances, as long as RAVDESS's with their ends trimmed: 188 frames on
-average, half as many units. torchaudio's takes them in the order they come, as its loop does; ours in batches of like
-lengths, with styles, which torchaudio's has not. What generates stops at each utterance's own length in ours, and at
-the batch's last in torchaudio's. Frames are those of utterances, not of padding.
+Both have the same widths, as many parameters, and the same made utterances, as long as RAVDESS's: 188 frames on
+average, half as many units. Styles, which torchaudio's has not, are of no numbers in ours. torchaudio's takes
+utterances in the order they come, as its loop does; ours in batches of like lengths. What generates stops at each
+utterance's own length in ours, and at the batch's last in torchaudio's. Frames are those of utterances, not of padding.
 
 Usage: python3 tests/benchmarks/bench_synthesis.py [--width N] [--batch-size N] [--utterances N] [--device D] …
 """
@@ -25,8 +25,6 @@ from ser.nets import synthesis
 from ser.nets.synthesis import BANDS, UNITS, Synthesiser, synthesis_losses, within
 from ser.training.device import set_up_device
 
-STYLE = 192
-
 
 def main() -> None:
     def more(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +36,7 @@ def main() -> None:
     torch.manual_seed(0)
     frames = (188 + 40 * torch.randn(args.utterances)).clamp(80, 320).long()
     synthesis._STOPS, width = 2.0, args.width  # lengths are given
-    ours = Synthesiser(STYLE, width).to(device)
+    ours = Synthesiser(0, width).to(device)
     theirs = Tacotron2(
         n_symbol=UNITS, symbol_embedding_dim=width, encoder_embedding_dim=width, decoder_rnn_dim=2 * width,
         attention_rnn_dim=2 * width, attention_hidden_dim=width // 4, prenet_dim=width // 2,
@@ -55,7 +53,7 @@ def main() -> None:
         ours.train()
         for lengths in by_length:
             units, unit_lengths, mels, mel_lengths = data(lengths)
-            said = ours(units, unit_lengths, mels, mel_lengths, torch.randn(len(units), STYLE, device=device))
+            said = ours(units, unit_lengths, mels, mel_lengths, torch.zeros(len(units), 0, device=device))
             synthesis_losses(said, mels, unit_lengths).mean().backward()
 
     def train_theirs() -> None:
@@ -71,7 +69,7 @@ def main() -> None:
         ours.eval()
         for lengths in by_length:
             units, unit_lengths, _, limits = data(lengths)
-            styles = torch.randn(len(units), STYLE, device=device)
+            styles = torch.zeros(len(units), 0, device=device)
             made = ours.generate(units, unit_lengths, styles, limits, range(len(units)))
             assert torch.equal(within(made.lengths, device).sum(1).cpu(), limits)
 

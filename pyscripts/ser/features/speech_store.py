@@ -78,6 +78,10 @@ class SpeechStore:
         units, description = read_units(data, mels.utterances)
         return cls(mels, list(units.values()), read_styles(data, mels.utterances), num_units(description))
 
+    def means(self) -> Tensor:
+        """Return the mean spectrum, (bands,), of all frames."""
+        return self._mels.means()
+
     def batch(self, plan: BatchPlan) -> Speech:
         """Return the utterances of a plan, which takes them whole."""
         return self.whole(plan.utterances[:, 0])

@@ -102,6 +102,15 @@ class FeatureStore:
         """Numbers in a row."""
         return self.frames.shape[1]
 
+    def means(self) -> Tensor:
+        """Return the mean of each coefficient over all frames, (D,) float32."""
+        total = 0.0
+        for rows in self.frames.split(_COUNTED_ROWS):
+            total = total + rows.double().sum(0)
+            if self._file:
+                self._file.let_go_after(rows.nbytes)
+        return (total / len(self.frames)).float()
+
     def deviations(self) -> Tensor:
         """Return the standard deviation of each coefficient over all frames, (D,) float32; 1 where nothing varies."""
         count, total, squares = len(self.frames), 0.0, 0.0

@@ -204,17 +204,18 @@ class Decoder(nn.Module):
         frames, stopped, said = torch.zeros_like(limits), torch.zeros_like(limits, dtype=torch.bool), []
         while (going := ~stopped[rows] & (frames[rows] < limits[rows])).any():
             if 4 * going.sum() <= 3 * len(going):
-                rows, left = rows[going], going.nonzero()[:, 0]
+                left = going.nonzero()[:, 0]
                 steps.keep(left.to(memory.device))
                 draws.keep(left)
-                frame, going = frame[:, left.to(memory.device)], going[going]
+                rows, frame, going = rows[left], frame[:, left.to(memory.device)], going[left]
             frame, stop, attention = steps.say(self.prepared(frame, next(draws)))
-            places = rows.to(memory.device)
-            said.append([x.new_zeros(len(memory), x.shape[2]).index_copy_(0, places, x[0]) for x in (frame, attention)])
+            said.append((rows, frame[0], attention[0]))
             frames[rows] += going
             stopped[rows] |= going & (stop[0].sigmoid() > _STOPS).cpu()
-        mels, attention = (torch.stack(parts, 1) for parts in zip(*said, strict=True))
-        return mels, attention, frames, stopped
+        mels, weights = (memory.new_zeros(len(said), len(memory), size) for size in (frame.shape[2], memory.shape[1]))
+        for number, (rows, frame, attention) in enumerate(said):
+            mels[number, rows], weights[number, rows] = frame, attention
+        return mels.transpose(0, 1), weights.transpose(0, 1), frames, stopped
 
     def prepared(self, frames: Tensor, kept: Tensor | None = None) -> Tensor:
         """Return what the attention LSTM's gates take of frames, (T, B, bands), by way of the prenet: (T, gates, B).
@@ -243,9 +244,11 @@ class _Steps:
         self.query = _Repeated(attention.query.weight)
         self.keys, self.location = attention.memory(memory), attention.of_location()
         self.beyond = memory.new_zeros(batch, length).masked_fill_(~within(lengths, memory.device), -torch.inf)
-        self.context, self.weights = memory.new_zeros(size, batch), memory.new_zeros(batch, 2, length)
-        self.attending = _Lstm(torch.cat([cell.weight_ih[:, -size:], cell.weight_hh], 1), batch)
-        self.speaking = _Lstm(lstm.weight_hh, batch)
+        self.context, self.weights = memory.new_zeros(size, batch), memory.new_zeros(batch, length)
+        self.heard = torch.zeros_like(self.keys)  # what attention at all frames so far adds to the energies
+        self.attending = _Lstm(cell.weight_ih[:, -size:], cell.weight_hh, batch)
+        self.speaking = _Lstm(lstm.weight_ih, lstm.weight_hh, batch)
+        self.bias = (lstm.bias_ih + lstm.bias_hh)[:, None]
 
     def say(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Go on by some frames, of which `inputs` are the `prepared` ones before them, (T, gates, B).
@@ -255,19 +258,20 @@ class _Steps:
         """
         found = [self._attend(gates) for gates in inputs.unbind()]
         hidden, context, attention = (torch.stack(parts) for parts in zip(*found, strict=True))
-        decoder, lstm = self.decoder, self.decoder.decoder_lstm
+        decoder = self.decoder
         hidden = F.dropout(hidden, decoder.dropout, decoder.training)
-        bias = (lstm.bias_ih + lstm.bias_hh)[:, None]
-        gates = lstm.weight_ih @ torch.cat([hidden, context], 1) + bias
-        hidden = torch.stack([self.speaking(each) for each in gates.unbind()])
+        if len(inputs) == 1:
+            hidden = self.speaking(self.bias, hidden[0], context[0])[None]
+        else:
+            gates = decoder.decoder_lstm.weight_ih @ torch.cat([hidden, context], 1) + self.bias
+            hidden = torch.stack([self.speaking(each) for each in gates.unbind()])
         out = torch.cat([F.dropout(hidden, decoder.dropout, decoder.training), context], 1).transpose(1, 2)
         return decoder.mel(out), decoder.stop(out)[..., 0], attention
 
     def keep(self, rows: Tensor) -> None:
         """Go on with some of the utterances, (B',)."""
-        self.memory, self.keys, self.beyond, self.weights = (
-            x[rows] for x in (self.memory, self.keys, self.beyond, self.weights)
-        )
+        for name in ("memory", "keys", "beyond", "weights", "heard"):
+            setattr(self, name, getattr(self, name)[rows])
         self.context = self.context[:, rows]
         for lstm in (self.attending, self.speaking):
             lstm.hidden, lstm.cell = lstm.hidden[:, rows], lstm.cell[:, rows]
@@ -275,30 +279,37 @@ class _Steps:
     def _attend(self, gates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Go on by a frame; return hidden state (H, B), context (memory, B) and attention (B, U)."""
         hidden = self.attending(gates, self.context)
-        windows = F.pad(self.weights, (_REACH // 2, _REACH // 2)).unfold(2, _REACH, 1).transpose(1, 2).flatten(2)
-        energies = self.keys + self.query(hidden).T[:, None] + windows @ self.location
+        # A convolution over the sum of all weights is the sum of those over each.
+        windows = F.pad(self.weights, (_REACH // 2, _REACH // 2)).unfold(1, _REACH, 1)
+        last, all_along = (windows @ self.location).chunk(2, 2)
+        self.heard = self.heard + all_along
+        energies = self.keys + self.query(hidden).T[:, None] + last + self.heard
         scores = energies.tanh() @ self.decoder.attention.score.weight[0]
-        weights = (scores + self.beyond).softmax(1)
-        self.context = (weights[:, None] @ self.memory)[:, 0].T
-        self.weights = torch.stack([weights, self.weights[:, 1] + weights], 1)  # the last, and the sum of all
-        return hidden, self.context, weights
+        self.weights = (scores + self.beyond).softmax(1)
+        self.context = (self.weights[:, None] @ self.memory)[:, 0].T
+        return hidden, self.context, self.weights
 
 
 class _Lstm:
     """An LSTM on its way: Hochreiter and Schmidhuber's with forget gates, in PyTorch's order of gates.
 
     Args:
-        weight: (4·H, …, H) of what the gates take at each step, its own state last.
+        of_input, recurrent: weights, (4·H, in) and (4·H, H).
         batch: how many utterances go on side by side.
     """
 
-    def __init__(self, weight: Tensor, batch: int) -> None:
-        self.product = _Repeated(weight)
-        self.hidden = self.cell = weight.new_zeros(len(weight) // 4, batch)
+    def __init__(self, of_input: Tensor, recurrent: Tensor, batch: int) -> None:
+        self.both, self.alone = _Repeated(torch.cat([of_input, recurrent], 1)), _Repeated(recurrent)
+        self.hidden = self.cell = recurrent.new_zeros(recurrent.shape[1], batch)
 
     def __call__(self, gates: Tensor, *inputs: Tensor) -> Tensor:
-        """Go on by a step, given what else the gates take, (4·H, B), and inputs (…, B); return the state (H, B)."""
-        gates = gates + self.product(torch.cat([*inputs, self.hidden]))
+        """Go on by a step and return the state, (H, B).
+
+        Args:
+            gates: (4·H, B) or (4·H, 1), what the gates take beside the inputs.
+            inputs: (…, B), the input in parts; none where `gates` has what they add.
+        """
+        gates = gates + (self.both(torch.cat([*inputs, self.hidden])) if inputs else self.alone(self.hidden))
         entry, forget, update, out = gates.chunk(4)
         self.cell = forget.sigmoid() * self.cell + entry.sigmoid() * update.tanh()
         self.hidden = out.sigmoid() * self.cell.tanh()
@@ -318,8 +329,8 @@ class Attention(nn.Module):
         self.score = _linear(width, 1, bias=False)
 
     def of_location(self) -> Tensor:
-        """Return what a window on earlier attention, 2 times 31 weights, adds to a unit's energies: (62, width)."""
-        return (self.location.weight @ self.filters.weight.flatten(1)).T
+        """Return what a window on attention adds to a unit's energies, (31, 2·width): on the last frame's, on all's."""
+        return torch.cat([self.location.weight @ filters for filters in self.filters.weight.unbind(1)]).T
 
 
 class Postnet(nn.Module):
@@ -414,7 +425,7 @@ class _Repeated:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Turn (in, B) into (out, B)."""
-        return _Product.apply(x, self.weight, self.seen)
+        return _Product.apply(x, self.weight, self.seen) if torch.is_grad_enabled() else self.weight @ x
 
 
 class _Weight(torch.autograd.Function):

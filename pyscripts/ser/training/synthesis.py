@@ -69,6 +69,8 @@ class SpeechSynthesis:
         network = self.system.networks[options.network].build(self.train.dim, len(self.classes), options)
         if options.init != "random":
             transfer(network, options.init, self.front_end)
+        else:  # the mean spectrum, which is far from 0, need not be learnt
+            network.decoder.mel.bias.data.copy_(self.train.means())
         self.network = network.to(self.device)
         freeze(self.network, options)
         self.parallel = self.world.parallel(self.network, self.device)
