@@ -35,8 +35,9 @@ read_options() {
 --network= NAME             the network that reads it (default: the system's first)
 --scheme='none se-cp n-cp n+se-cp' SCHEMES  of CopyPaste
 --train-data=clean D        clean, or with copies of it, of any of the kinds noise, speed (at 0.9 and 1.1 times the
-                            rate), pitch (2 semitones up or down) and vtlp (vocal tract length perturbation), as in
-                            clean+noise or clean+speed+vtlp; task speaker: clean or clean+noise
+                            rate), pitch (2 semitones up or down), vtlp (vocal tract length perturbation) and emoaug1,
+                            emoaug2 … (so many in other styles, see --converter), as in clean+noise or
+                            clean+speed+vtlp; task speaker: clean or clean+noise
 --init= I                   random, imagenet, or the folder of a pre-trained model (default: random, and imagenet for
                             systems of images)
 --weights= FILE             ImageNet weights of the network under torchvision's names, .pth, .npz or .safetensors
@@ -283,7 +284,9 @@ fi
 
 if runs_stage 2; then
   begin 2 "copies"
-  task copies
+  of_copies=()
+  [ "${opt[task]}" != emotion ] || of_copies=(--ngpu "${opt[ngpu]}" --train-threads "${opt[train-threads]}")
+  task ${of_copies[@]+"${of_copies[@]}"} copies
   features copies
   finish 2
 fi

@@ -17,7 +17,8 @@
 #   report                make the tables and figures of everything scored so far
 #
 # Training data are a sum: clean, or with copies of it, of one kind or of several, in whatever order; their name has the
-# kinds in the order noise, speed, pitch, vtlp. Noisy copies of other SNRs or noises than the default ones are training
+# kinds in the order noise, speed, pitch, vtlp, emoaug. Copies in other styles have their number: emoaug4, or with
+# --balance true emoaug4-balanced; each fold has its own. Noisy copies of other SNRs or noises than the default ones are training
 # data of another name: --snr "20 15" --noise-kinds music makes train_noisy-music-20-15, and what is trained on them is
 # clean+noise-music-20-15 (m5 for -5 dB), which --train-data understands as well.
 set -euo pipefail
@@ -37,6 +38,12 @@ parse_options "$@" << 'END'
 --split=speaker speaker|segment  of blocks: the corpus's own, which shares no speaker, or at random, whatever they are
                             cut from: 80 % to train, in folds, and 20 % to test
 --cv-folds=5 N+             folds of --split segment
+--converter= RUN            EmoAug's network, for copies such as emoaug4: the folder of a training of task synthesis
+--converter-options= WORDS  options of system synthesis over those that it was trained with, where folders have moved, say
+--converter-config= FILE    training options of its fine-tuning to each fold's training speakers, against a discriminator
+                            (default: conf/synthesis-finetune.yaml); none: it is taken as it is
+--balance=false BOOL        more such copies of rarer emotions, so that all are as many
+--reject-copies=true BOOL   false: keep such copies that have a fault, if they are 0.1 s long
 --embed-audio=false BOOL    stage 5: report.html holds the first 4 s of each test recording, instead of a link
 --
 # Set by run.sh
@@ -52,8 +59,10 @@ parse_options "$@" << 'END'
 --raw= S                    what the system appends to the name of a data directory before VAD …
 --suffix=_voiced S          … and for its features
 --musan-dir= DIR            MUSAN
---nj=4 N+                   not needed here
---cmd=run.py CMD            not needed here
+--ngpu= N                   GPUs that the converter is fine-tuned on
+--train-threads= N+         … or CPU threads
+--nj=4 N+                   parallel jobs
+--cmd=run.py CMD            job runner
 END
 data=${opt[data]} suffix=${opt[suffix]}
 
@@ -85,15 +94,22 @@ list_name+=$other_noise
 list_name=${list_name#-}
 
 # The copies to train on are words of the training data's name. What is peculiar to a kind stands here and in make_copy.
-kinds_of_copies='noise speed pitch vtlp' # in the order of names
-[[ ${opt[train-data]} =~ ^clean(\+(${kinds_of_copies// /|})(-[A-Za-z0-9.-]*)?)*$ ]] ||
-  die "--train-data is clean, or a sum such as clean+noise or clean+speed+vtlp, of $kinds_of_copies; not" \
+kinds_of_copies='noise speed pitch vtlp emoaug' # in the order of names
+[[ ${opt[train-data]} =~ ^clean(\+(${kinds_of_copies// /|})([1-9][0-9]*)?(-[A-Za-z0-9.-]*)?)*$ ]] ||
+  die "--train-data is clean, or a sum such as clean+noise or clean+speed+vtlp, of ${kinds_of_copies}1 and so on; not" \
     "'${opt[train-data]}'"
 declare -A word_of=()
 for word in $(tr + ' ' <<< "${opt[train-data]#clean}"); do
-  kind=${word%%-*}
+  kind=${word%%[0-9-]*}
   [ -z "${word_of[$kind]:-}" ] || die "--train-data ${opt[train-data]}: $kind is there twice"
-  [ "$kind" = noise ] || [ "$word" = "$kind" ] || die "--train-data ${opt[train-data]}: $kind has no options"
+  case $word in
+    noise | noise-* | "${kind/emoaug/}") ;;
+    emoaug | emoaug-*) die "--train-data ${opt[train-data]}: emoaug has a number, that of the copies: emoaug4" ;;
+    emoaug*)
+      [[ $word =~ ^emoaug[0-9]+(-balanced)?$ ]] || die "--train-data ${opt[train-data]}: after emoaug's number comes -balanced or nothing"
+      ;;
+    *) die "--train-data ${opt[train-data]}: $kind has no options" ;;
+  esac
   word_of[$kind]=$word
 done
 
@@ -121,6 +137,11 @@ snrs=$(sorted "${opt[snr]}" -rn) kinds=$(sorted "${opt[noise-kinds]}" -r) varian
 [ "$kinds" = "${opt_default[noise-kinds]}" ] || variant+=-${kinds// /-}
 [ "$snrs" = "${opt_default[snr]}" ] || variant+=$(sed 's/^/-/; s/ /-/g; s/--/-m/g' <<< "$snrs")
 [ -z "${word_of[noise]:-}" ] || word_of[noise]=noise$variant
+styles=${word_of[emoaug]:-}
+if [ -n "$styles" ] && [ -z "${opt[converter]}" ]; then
+  die "--train-data ${opt[train-data]}: name EmoAug's network, --converter RUN, the folder of a training of task synthesis"
+fi
+if [ -n "$styles" ] && [ "${opt[balance]}" = true ]; then word_of[emoaug]=${styles%-balanced}-balanced; fi
 train_data=clean copies=() # the training data's name, and what is added to the name of a data directory for each kind
 for kind in $kinds_of_copies; do
   word=${word_of[$kind]:-}
@@ -162,7 +183,7 @@ check_lists() {
 
 # make_copy <copy>: make the copies of one kind of the training data, as a data directory without features.
 make_copy() {
-  local kind noise_lists=''
+  local kind noise_lists='' number balance=false dirs=$train
   case $1 in
     _noisy*)
       for kind in $kinds; do
@@ -171,6 +192,16 @@ make_copy() {
         noise_lists+="$data/noise/${kind}_train.scp "
       done
       guarded augment_data_dir.sh --each true --snr "$snrs" "$train${opt[raw]}" "${noise_lists% }" "$train$1${opt[raw]}"
+      ;;
+    _emoaug*)
+      [[ $1 = *-balanced ]] && balance=true
+      number=${1#_emoaug}
+      [ -n "${opt[folds]}" ] || dirs="$data/train $data/dev"
+      guarded "$SER_ROOT/local/convert_copies.sh" --converter "${opt[converter]}" \
+        --converter-options "${opt[converter-options]}" --converter-config "${opt[converter-config]}" \
+        --copies "${number%-balanced}" --balance "$balance" --reject-copies "${opt[reject-copies]}" \
+        --ngpu "${opt[ngpu]}" ${opt[train-threads]:+--train-threads "${opt[train-threads]}"} \
+        --nj "${opt[nj]}" --cmd "${opt[cmd]}" copies "train$1" "$dirs" "${split_dirs[@]}"
       ;;
     *) guarded perturb_data_dir.sh --kind "${1#_}" "$train${opt[raw]}" "$train$1${opt[raw]}" ;;
   esac
@@ -224,7 +255,12 @@ case "${args[*]}" in
     ;;
   'sets clean') printf "$data/%s\n" "${sets[@]}" ;;
   'sets copies')
-    for copy in "${copies[@]}"; do echo "$train$copy"; done
+    for copy in "${copies[@]}"; do
+      case $copy in
+        _emoaug*) printf "%s/train$copy\n" "${split_dirs[@]}" ;; # which a fold does not share
+        *) echo "$train$copy" ;;
+      esac
+    done
     for set in "${noisy_tests[@]}"; do echo "$data/$set"; done
     ;;
   copies) make_copies ;;
@@ -234,6 +270,7 @@ case "${args[*]}" in
   'share copies')
     if [ -n "${opt[folds]}" ]; then
       for copy in "${copies[@]}"; do
+        [[ $copy != _emoaug* ]] || continue
         share "$train$copy$suffix" train "train$copy$suffix" "$train$copy${opt[raw]}/utt2uniq"
       done
       for set in "${noisy_tests[@]}"; do share "$data/$set$suffix" test "$set$suffix"; done

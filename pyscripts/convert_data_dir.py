@@ -56,7 +56,7 @@ def main() -> None:
                         help="more copies of rarer emotions, so that all are as many (default: false)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed draws other styles (default: 0)")
     parser.add_argument("--reject", choices=("true", "false"), default="true",
-                        help="false: keep what has a fault, to hear it (default: true)")
+                        help="false: keep what has a fault, if it is 0.1 s long, to hear it (default: true)")
     parser.add_argument("data_dir", type=Path, metavar="<data>", help="data directory")
     parser.add_argument("out_dir", type=Path, metavar="<out-data>", help="where the copies go")
     parser.add_argument("log_dir", type=Path, nargs="?", metavar="<log>",
@@ -68,7 +68,7 @@ def main() -> None:
     conversion = _Conversion(args)
     if args.job is not None:
         conversion.run(args.job, args.nj)
-    elif conversion.marker.is_current():
+    elif conversion.marker.is_current() and conversion.is_whole():
         print(f"{args.out_dir}: converted copies of {args.data_dir} are up to date")
     else:
         conversion.marker.clear()
@@ -108,6 +108,13 @@ class _Conversion:
         copies.sort(key=lambda copy: (int(frames[copy.utterance]), copy.name))  # like lengths side by side
         self.batches = [Batch(begin // _BATCH, copies[begin : begin + _BATCH], self.folder, digest)
                         for begin in range(0, len(copies), _BATCH)]
+
+    def is_whole(self) -> bool:
+        """Return whether the copies' tables and recordings are there."""
+        try:
+            return "utt2ref" in validate(self.args.out_dir, need=("wav.scp", "utt2emo", "utt2ref"))
+        except SerError:
+            return False
 
     def run(self, job: int, jobs: int) -> None:
         """Do the batches of a job."""
@@ -193,7 +200,7 @@ class _Conversion:
         for path in self.folder.glob("batch*.json"):
             if int(path.stem.removeprefix("batch")) >= len(self.batches):
                 path.unlink()
-        self.marker.write([self.args.out_dir / name for name in write])
+        self.marker.write(())  # steps may since drop utterances, and a rerun must not undo that
         seconds = sum(outcome.seconds for outcome in good.values())
         spent = {part: sum(each[part] for _, each in found) / seconds for part in ("network", "vocoder")}
         print(f"{self.args.out_dir}: {len(good)} copies of {len(self.data.utterances)} utterances, "

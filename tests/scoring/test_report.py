@@ -86,7 +86,9 @@ def run_report(monkeypatch, *arguments) -> None:
 def test_training_data_are_sorted_by_their_kinds_and_titled() -> None:
     order = {"clean": "Clean", "clean+noise": "Clean+Noise", "clean+noise-music-20": "clean+noise-music-20",
              "clean+noise+speed": "Clean+Noise+Speed", "clean+speed": "Clean+Speed",
-             "clean+speed+vtlp": "Clean+Speed+VTLP", "clean+pitch": "Clean+Pitch", "clean+else": "clean+else",
+             "clean+speed+vtlp": "Clean+Speed+VTLP", "clean+pitch": "Clean+Pitch", "clean+emoaug2": "Clean+EmoAug2",
+             "clean+emoaug4": "Clean+EmoAug4", "clean+emoaug4-balanced": "clean+emoaug4-balanced",
+             "clean+else": "clean+else",
              "clean@cremad": "Clean"}
     conditions = [Condition("mfcc-tdnn", name, "none", "random") for name in order]
     assert sorted(set(conditions), key=Condition.order) == conditions

@@ -19,6 +19,7 @@ from ser.base.files import atomic_path
 
 ATTEMPTS = 3  # styles that are tried before a copy is given up
 LONGEST, SHORTEST = 2.0, 0.5  # frames of a copy, in those of its source
+_LEAST_SECONDS = 0.1
 _SILENCE_DB = -50.0  # root mean square of a waveform from -1 to 1, below which nothing is heard
 _FOCUS, _MONOTONE, _COVERED, _END = 0.2, 0.9, 0.8, 0.9  # least shares, see `attention_fault`
 
@@ -68,7 +69,7 @@ class Converter:
                     fault = fault or _sound_fault(samples)
                 if fault:
                     outcome.faults.append((ref, fault))
-                if samples is None or (fault and self.reject) or not np.isfinite(samples).all():
+                if samples is None or (fault and self.reject) or not _is_usable(samples, self.rate):
                     rejected.append(copy)
                     continue
                 with atomic_path(folder / f"{copy.name}.wav") as temporary:
@@ -132,6 +133,11 @@ def attention_fault(attention: np.ndarray) -> str | None:
     if peaks[-1] + 1 < min(_END * units, units - 1):
         return "attention ends before the last unit"
     return None
+
+
+def _is_usable(samples: np.ndarray, rate: int) -> bool:
+    """Return whether a waveform has features at all, with or without a fault."""
+    return len(samples) >= _LEAST_SECONDS * rate and bool(np.isfinite(samples).all())
 
 
 def _sound_fault(samples: np.ndarray) -> str | None:

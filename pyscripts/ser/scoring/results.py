@@ -16,7 +16,9 @@ from ser.scoring.metrics import weighted_f1
 from ser.scoring.significance import bootstrap_f1, interval, randomisation_p
 
 TRAIN_DATA = {"clean": "Clean", "clean+noise": "Clean+Noise"}  # the papers', with their titles
-_KINDS = {"clean": "Clean", "noise": "Noise", "speed": "Speed", "pitch": "Pitch", "vtlp": "VTLP"}  # of training data
+_KINDS = {"clean": "Clean", "noise": "Noise", "speed": "Speed", "pitch": "Pitch", "vtlp": "VTLP",
+          "emoaug": "EmoAug"}  # of training data
+_COUNTED = re.compile(r"(?P<kind>[a-z]+)(?P<number>\d*)")  # of copies, how many
 
 ELSEWHERE = "@"  # stands in the name of training data before the corpus that they are of, where it is another
 BASELINE = "functionals"  # the system that a network has to beat
@@ -53,13 +55,16 @@ class Condition:
     def train_title(self) -> str:
         """What tables call the training data: Clean+VTLP, or the name where copies have options of their own."""
         data = self.train_data.partition(ELSEWHERE)[0]
-        words = data.split("+")
-        return "+".join(_KINDS[word] for word in words) if _KINDS.keys() >= set(words) else data
+        words = [_COUNTED.fullmatch(word) for word in data.split("+")]
+        if not all(word and word["kind"] in _KINDS for word in words):
+            return data
+        return "+".join(_KINDS[word["kind"]] + word["number"] for word in words)
 
     @property
     def kinds(self) -> list[str]:
         """The kinds of training data, without their options: clean and noise of `clean+noise-music-20`."""
-        return [word.partition("-")[0] for word in self.train_data.partition(ELSEWHERE)[0].split("+")]
+        words = self.train_data.partition(ELSEWHERE)[0].split("+")
+        return [word.partition("-")[0].rstrip("0123456789") for word in words]
 
     @property
     def features(self) -> str:
