@@ -111,7 +111,7 @@ def report_corpus(args: argparse.Namespace, paper: dict) -> None:
     print(f"\n{summary_table(results).text()}")
     print_notes(baseline_sentences(results))
     print_notes(results.notes)
-    print(f"\nReport: {page}, {written[0]} (and {len(written) - 1} CSV, PNG and SVG files beside it)")
+    print(f"\nReport: {page.resolve()}, and {written[0].name} with {len(written) - 1} CSV, PNG and SVG files beside it")
 
 
 def report_overall(args: argparse.Namespace, paper: dict) -> None:
