@@ -32,6 +32,8 @@ parse_options "$@" << 'END'
 --noise=musan musan|babble  where noise comes from: MUSAN's noise, or 3 to 7 speakers of its speech at once
 --noise-dir= DIR            … or a folder of one's own recordings
 --noise-split=disjoint disjoint|shared  whether tests have other noise files than training
+--snr-over=block block|utterance  of blocks: whether the SNR is of each block, or over the utterance that it is cut from,
+                            in which noise then runs on from block to block
 --block= SECONDS            cut utterances into blocks of so many seconds; 0: whole utterances (default: what the
                             system reads)
 --remainder=drop drop|pad   what becomes of the end of an utterance that fills no block: dropped, or a shorter block
@@ -90,6 +92,15 @@ if [ -n "${opt[noise-dir]}" ]; then
   other_noise+=-noise-$(basename "${opt[noise-dir]}" | tr -c 'A-Za-z0-9.\n' -)
 fi
 [ "${opt[noise-split]}" = disjoint ] || other_noise+=-${opt[noise-split]}
+over=()
+if [ "${opt[snr-over]}" = utterance ]; then
+  [ "$block" != 0 ] || die "--snr-over utterance is of blocks; the SNR of whole utterances is over them anyway"
+  other_noise+=-snr-over-utterance
+  over=("${opt[corpus-data]}"/{train,dev,test})
+  [ -z "${opt[folds]}" ] || over=("${opt[corpus-data]}/all")
+  [ -f "${over[0]}/utt2spk" ] || over=("${opt[corpus-data]}"/{train,dev,test})
+  over=(--snr-over "${over[*]}")
+fi
 list_name+=$other_noise
 list_name=${list_name#-}
 
@@ -191,7 +202,8 @@ make_copy() {
           die "--noise-kinds: there is no $kind without --musan-dir; name that, or --noise-kinds noise"
         noise_lists+="$data/noise/${kind}_train.scp "
       done
-      guarded augment_data_dir.sh --each true --snr "$snrs" "$train${opt[raw]}" "${noise_lists% }" "$train$1${opt[raw]}"
+      guarded augment_data_dir.sh --each true --snr "$snrs" ${over[@]+"${over[@]}"} "$train${opt[raw]}" \
+        "${noise_lists% }" "$train$1${opt[raw]}"
       ;;
     _emoaug*)
       [[ $1 = *-balanced ]] && balance=true
@@ -212,8 +224,8 @@ make_copies() {
   if [[ " ${copies[*]}" = *" _noisy"* ]] || [ ${#noisy_tests[@]} -gt 0 ]; then prepare_noise "${opt[corpus-data]}" "$data"; fi
   for copy in "${copies[@]}"; do make_copy "$copy"; done
   for name in "${noisy_tests[@]}"; do
-    guarded augment_data_dir.sh --snr "${name#test_snr}" "$test${opt[raw]}" "$data/noise/noise_test.scp" \
-      "$data/$name${opt[raw]}"
+    guarded augment_data_dir.sh --snr "${name#test_snr}" ${over[@]+"${over[@]}"} "$test${opt[raw]}" \
+      "$data/noise/noise_test.scp" "$data/$name${opt[raw]}"
   done
   [ ${#copies[@]} -gt 0 ] || [ ${#noisy_tests[@]} -gt 0 ] || echo "none: --test-snr none, and training on clean data"
 }

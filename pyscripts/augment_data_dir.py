@@ -15,7 +15,9 @@ argument, separated by blanks. Every utterance gets one of the lists and one of 
 The noise depends on the utterance's id, the SNR, the list (its name and its ids) and the seed, and on no other
 utterance; the list and SNR that are drawn depend on the utterance's id, all lists and SNRs, and the seed. The SNR is
 that of the powers over the whole utterance; the mix has the power of the clean speech; a noise shorter than the
-utterance is looped. Digital silence is left without noise.
+utterance is looped. Digital silence is left without noise. Of blocks that utils/subsegment_data_dir.sh has cut, each is
+an utterance in all this; with --snr-over, noise is drawn for the utterances that they are of, runs on from block to
+block, and has the SNR of the powers, at 16 kHz, over all of an utterance.
 """
 
 from __future__ import annotations
@@ -32,12 +34,24 @@ import soundfile
 from ser.base.errors import SerError, run_main
 from ser.base.files import Marker, atomic_path, file_identity, fingerprint, write_text
 from ser.base.progress import progress
+from ser.base.words import some
 from ser.data.audio import AudioError, UtteranceReader
 from ser.data.copies import OF_CLEAN_AUDIO, copied_tables, is_whole, write_copy
 from ser.data.datadir import TABLES, DataDir, validate
 from ser.data.durations import durations
+from ser.data.segments import utterance_of
 from ser.features.frontend import MfccOptions, read_conf
-from ser.features.noise import NoiseReader, draw_condition, draw_noise, mix, parse_snr, read_noise_list, read_utt2noise
+from ser.features.noise import (
+    NoiseReader,
+    NoiseSpec,
+    draw_condition,
+    draw_noise,
+    mix,
+    parse_snr,
+    read_noise_list,
+    read_utt2noise,
+)
+from ser.features.noise_over_utterance import spread_over_blocks
 
 
 def parse_snrs(text: str) -> list[float]:
@@ -136,6 +150,8 @@ def main() -> None:
     parser.add_argument("--own-vad", choices=("true", "false"), default="false",
                         help="leave out vad.scp, so that steps/compute_vad.sh makes one from the noisy features "
                         "(default: false, the clean recordings' VAD is kept, where <data> has it)")
+    parser.add_argument("--snr-over", default="", metavar="DIRs",
+                        help="data directories of whole utterances that <data> has blocks of: the SNR is over these")
     parser.add_argument("--write-wav", type=Path, metavar="DIR",
                         help="also write the mixes there as 16-bit WAV, to listen to; those there already are kept")
     parser.add_argument("--mfcc-config", type=Path, metavar="FILE",
@@ -168,23 +184,36 @@ def main() -> None:
     if taken := {utterance + suffix for utterance in known for suffix in filter(None, copies)} & known:
         raise SerError(f"{data.path}: {min(taken)} is there already; choose another --suffix, or rename that utterance")
 
+    whole = list(map(Path, arguments.snr_over.split()))
+    for path in whole:
+        validate(path, need=("wav.scp",))
     marker = Marker(out_dir / ".augment_data_dir.done", fingerprint(
         *(arguments.data_dir / name for name in TABLES if name not in OF_CLEAN_AUDIO), lists,
         *(file_identity(path) for noises in lists.values() for path in noises.values()),
         snrs, arguments.seed, list(copies), arguments.own_vad,
+        *(path / name for path in whole for name in ("wav.scp", "segments", "utt2dur")),
     ))
     tables = copied_tables(data, copies, arguments.own_vad == "true")
     if marker.is_current() and is_whole(out_dir, ("utt2noise", *tables)):
         print(f"{out_dir}: noisy copy of {data.path} is up to date")
     else:
-        seconds = durations(data)
-        specs = {}
-        for utterance in progress(data.utterances, len(data.utterances), "drawing noise"):
+        seconds = {key: value for path in whole or [data.path] for key, value in durations(DataDir(path)).items()}
+        sources = sorted(set(map(utterance_of, data.utterances))) if whole else data.utterances
+        if missing := [utterance for utterance in sources if utterance not in seconds]:
+            raise SerError(f"--snr-over {arguments.snr_over}: has no {some(missing, 5)}, which {data.path} has blocks "
+                           "of; name the directories that these were cut from")
+        drawn: dict[str, dict[str, NoiseSpec]] = {}
+        for utterance in progress(sources, len(sources), "drawing noise"):
+            drawn[utterance] = {}
             for suffix, condition in copies.items():
                 name, snr = condition or draw_condition(lists, snrs, utterance, arguments.seed)
-                specs[utterance + suffix] = draw_noise(
+                drawn[utterance][suffix] = draw_noise(
                     lists[name], utterance, seconds[utterance], snr, name, arguments.seed
                 )
+        if whole:
+            specs = spread_over_blocks(data.path, whole, drawn)
+        else:
+            specs = {utterance + suffix: spec for utterance, of in drawn.items() for suffix, spec in of.items()}
         marker.clear()
         write_copy(out_dir, {"utt2noise": specs, **tables})
         marker.write(())

@@ -28,6 +28,12 @@ def utterance_of(block: str) -> str:
     return match["utterance"] if match else block
 
 
+def start_of(block: str) -> float:
+    """Return where a block of `subsegment` begins in its utterance, in seconds; anything else begins at 0."""
+    match = _BLOCK.fullmatch(block)
+    return int(match["start"]) / 100 if match else 0.0
+
+
 def count_blocks(labels: Mapping[str, str], of_blocks: Mapping[str, str]) -> list[tuple[str, int, int, int]]:
     """Count, of each class, utterances, utterances with a block, and blocks.
 

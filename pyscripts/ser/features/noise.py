@@ -190,7 +190,7 @@ def draw_noise(
     offsets = frames - needed + 1 if frames >= needed else frames
     first = _draw(offsets, seed, utterance, purpose, snr, "offset")
     if not _read_looped(path, first, needed).any():
-        first = _first_sound(path, first)
+        first = first_sound(path, first)
     return NoiseSpec(snr, first, path)
 
 
@@ -199,7 +199,7 @@ def _draw(count: int, *key: object) -> int:
     return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8]) * count >> 64
 
 
-def _first_sound(path: str, first: int) -> int:
+def first_sound(path: str, first: int) -> int:
     """Return the position of the first non-zero sample from `first` on, in the file repeated."""
     frames, _ = noise_header(path)
     for begin, end in ((first, frames), (0, first)):
