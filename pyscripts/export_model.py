@@ -30,7 +30,7 @@ def main() -> None:
                         help="licence of the data, for the card (default: what the recipe's conf/licence.txt says)")
     parser.add_argument("--format", choices=("project", "transformers"), default="project", help="(default: project)")
     parser.add_argument("--encoder", default="", metavar="DIR",
-                        help="of a run of --system encoder: where the encoder lies (default: as in training)")
+                        help="of a run on a frozen encoder: where that lies (default: as in training)")
     parser.add_argument("--onnx", choices=("true", "false"), default="false",
                         help="write the network as ONNX as well, for programs without PyTorch; needs onnx, onnxscript "
                              "and onnxruntime, whose answers are compared (default: false)")

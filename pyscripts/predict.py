@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, metavar="RUN",
                         help="folder of a finished training, e.g. egs/mini/exp/mfcc-tdnn_clean_none_random/seed0")
     parser.add_argument("--encoder", default="", metavar="DIR",
-                        help="of a run of --system encoder: where the encoder lies (default: as in training)")
+                        help="of a run on a frozen encoder: where that lies (default: as in training)")
     parser.add_argument("--format", choices=("text", "json", "csv"), default="text",
                         help="json: a line for each recording; csv: a row for each, or each piece (default: text)")
     parser.add_argument("--every", type=seconds, default=0.0, metavar="S",

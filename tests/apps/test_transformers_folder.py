@@ -72,6 +72,8 @@ def test_answers_are_what_was_scored_and_an_exported_model_gives_them(shell, tmp
     expected = read_predictions(run / "score_test" / "predictions.tsv")
     assert np.ptp(expected.posteriors, 0).max() > 0.01
     recogniser = Recogniser(run, "cpu")
+    with pytest.raises(SerError, match="holds the encoder that was fine-tuned; leave out --encoder"):
+        Recogniser(run, "cpu", str(tmp_path / "away"))
     answers = recogniser.predict(files)
     ours = [[f"{answer.probabilities[label]:.6f}" for label in CLASSES] for answer in answers]
     assert ours == [[f"{value:.6f}" for value in row] for row in expected.posteriors]

@@ -69,6 +69,8 @@ def read_model(path: Path, encoder: str = "") -> dict[str, Any]:
         said = dict(zip(given[::2], given[1::2], strict=False))
         model |= {"vad": _VAD.read_text(encoding="utf-8"), "compress": said.get("--compress") == "true",
                   "encoder": said.get("--encoder", "")}
+    if encoder and model.get("built_from"):
+        raise SerError(f"{path}: holds the encoder that was fine-tuned; leave out --encoder {encoder}")
     model["encoder"] = encoder or model["encoder"]
     if TrainOptions(**model["options"]).labels != EMOTION_TABLE:
         raise SerError(f"{path}: recognises {len(model['classes'])} speakers, not emotions; it is for run.sh --init")
