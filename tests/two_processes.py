@@ -42,7 +42,7 @@ def check(world: World) -> None:
     expected = F.cross_entropy(whole(frames, lengths), truth)
     expected.backward()
 
-    parallel = world.parallel(shared, torch.device("cpu"))
+    parallel = world.parallel(shared)
     frames, lengths, truth = batch(list(range(len(LENGTHS)))[world.rank :: world.world_size])
     loss = F.cross_entropy(parallel(frames, lengths), truth, reduction="sum")
     (loss * world.world_size / len(LENGTHS)).backward()

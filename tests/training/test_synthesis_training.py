@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from ser.augment.length_batches import LengthBatches
 from ser.base.errors import SerError
@@ -19,6 +20,7 @@ from ser.training.runs import Run
 from ser.training.synthesis import SpeechSynthesis
 from ser.training.trainer import Trainer
 
+ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 SMALL = {"system": "synthesis", "network": "tacotron", "labels": "utt2spk", "select": "loss", "width": 16, "epochs": 3,
          "batch_size": 4, "guided_attention": 1.0, "clip": 1.0, "optimiser": "adam", "learning_rate": 0.003,
@@ -111,6 +113,20 @@ def test_interrupted_within_an_epoch_is_never_interrupted(
     if changes:
         one, other = (load_checkpoint(folder / "last.pt")["critic"] for folder in (whole, cut))
         assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_two_processes_learn_what_one_does(tmp_path: Path, shell) -> None:
+    """But for the dropout, which is each process's own: nearly the same losses, of the critic's generator too."""
+    make_speech(tmp_path / "train", 26, 1)
+    make_speech(tmp_path / "dev", 8, 2)
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**SMALL, "epochs": 2, "adversarial": 0.1}))
+    command = f"{ROOT}/pyscripts/train.py --train train --dev dev --device cpu --config tiny.yaml --out"
+    shell(f"{command} one", cwd=tmp_path)
+    shell(f"{ROOT}/utils/launch.sh --processes 2 {command} two", cwd=tmp_path)
+    one, two = (read_history(tmp_path / name) for name in ("one", "two"))
+    assert len(one) == len(two) == 2
+    for a, b in zip(one, two, strict=True):
+        assert (a["loss"], a["dev_loss"]) == pytest.approx((b["loss"], b["dev_loss"]), rel=0.05)
 
 
 def test_fine_tuning_starts_from_the_network_and_trains_a_critic(data, trained: Path, tmp_path: Path) -> None:

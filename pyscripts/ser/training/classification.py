@@ -96,7 +96,7 @@ class Classification:
             self.network.deviations.copy_(self.train.deviations())
         self.network = self.network.to(self.device)
         freeze(self.network, options)
-        self.parallel = self.world.parallel(self.network, self.device)
+        self.parallel = self.world.parallel(self.network)
         self.optimiser = make_optimiser(self.network, options)
         # What is evaluated and kept: the network itself, or the average of its weights over the last updates.
         self.best = self.network

@@ -112,16 +112,17 @@ class World:
         with contextlib.nullcontext() if shared or self.world_size == 1 else model.no_sync():
             yield
 
-    def parallel(self, model: nn.Module, device: torch.device) -> nn.Module:
+    def parallel(self, model: nn.Module) -> nn.Module:
         """Return the model to call in training, whose gradients and batch-norm statistics are the whole batch's.
 
         Gradients are means over processes, so that a process scales its loss by `world_size`. The weights become those
-        of rank 0. From then on `model` itself, too, must run in training mode in all processes at once.
+        of rank 0. From then on `model` itself, too, must run in training mode in all processes at once. Inputs stay
+        where they are, lengths on the CPU.
         """
         if self.world_size == 1:
             return model
         for module in model.modules():
             if hasattr(module, "together"):  # statistics over all processes, ser.nets.frame_norm
                 module.together = True
-        devices = [device] if device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(model, device_ids=devices, forward_sync_buffers=False)
+        # With device_ids it would move all inputs to the GPU.
+        return nn.parallel.DistributedDataParallel(model, forward_sync_buffers=False)

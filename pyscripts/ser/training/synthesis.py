@@ -73,13 +73,13 @@ class SpeechSynthesis:
             network.decoder.mel.bias.data.copy_(self.train.means())
         self.network = network.to(self.device)
         freeze(self.network, options)
-        self.parallel = self.world.parallel(self.network, self.device)
+        self.parallel = self.world.parallel(self.network)
         self.optimiser = make_optimiser(self.network, options)
         self.critic = None
         if options.adversarial:
             self.groups = _groups(self.run.train, self.train.utterances)
             self.critic = Discriminator(self.train.dim[0]).to(self.device)
-            self.parallel_critic = self.world.parallel(self.critic, self.device)
+            self.parallel_critic = self.world.parallel(self.critic)
             self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), options.critic_rate)
 
     def describe(self) -> str:
