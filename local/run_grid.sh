@@ -19,16 +19,24 @@
 # --paper noise-mixup, Tables 2, 3, 5 and 6, Figures 2 and 4 to 6: a network on spectrogram images of blocks of a second,
 # with and without noisy copies at 40, 20 and 15 dB, and CopyPaste's ResNet on the same blocks, with blocks split at random as in
 # the paper and by speaker; of IEMOCAP's improvised part with excitement in place of happiness, too.
+# --paper emoaug, Table 1: a linear layer on a pretrained encoder (--encoder), on clean data, with SE-CP, and with copies at
+# other speeds, of other pitch and of other vocal tracts; of IEMOCAP with excitement as happiness.
 set -euo pipefail
 # shellcheck source=local/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 parse_options "$@" << END
---paper=copypaste copypaste|noise-mixup  whose tables are filled
+--paper=copypaste copypaste|noise-mixup|emoaug  whose tables are filled
 --dry-run=false BOOL        list every run and its state, and do nothing
---scheme= SCHEMES           of CopyPaste (default: none se-cp n-cp n+se-cp; noise-mixup: n+se-cp)
+--scheme= SCHEMES           of CopyPaste (default: none se-cp n-cp n+se-cp; noise-mixup: n+se-cp; emoaug, on
+                            clean data: none se-cp)
 --network= NAME             noise-mixup: the network on images (default: alexnet)
 --weights= FILE             noise-mixup: its ImageNet weights, as of run.sh
---train-data='clean clean+noise' DATA  of the recipes, each as of run.sh
+--train-data= DATA          of the recipes, each as of run.sh (default: clean clean+noise; emoaug: clean clean+speed
+                            clean+pitch clean+vtlp)
+--encoder= DIRS             emoaug: folders of pretrained encoders, as of run.sh; the first has all trainings, others, of
+                            another kind (WavLM, data2vec-audio), that on clean data alone
+--encoder-mode=finetune finetune|frozen  emoaug: as of run.sh; the paper fine-tunes
+--encoder-layer= N+         emoaug: likewise, of all of them
 --init= DIR                 copypaste: pre-trained model for the cells with x-vector initialisation; without it they wait,
                             and the tables show them as missing. random: leave them out. noise-mixup: random, or
                             imagenet, the default, of the network on images
@@ -37,7 +45,7 @@ parse_options "$@" << END
 --work-dir= DIR             data/ and exp/ of each recipe go to DIR/<recipe>, and the grid's own files to DIR/grid
                             (default: egs/<recipe> and exp/grid)
 --config= FILE              training options over those of conf/train.yaml and egs/<recipe>/conf/train.yaml (default:
-                            conf/NAME.yaml with the tag paper, the options of that paper)
+                            conf/NAME.yaml with the tag paper, the options of that paper; emoaug: those of its network)
 --tag= T                    ends the names of the runs' folders, as of run.sh
 --nj=$(getconf _NPROCESSORS_ONLN) N+     parallel jobs of feature extraction
 --ngpu= 0|1                 GPUs of a training (default: 1 if this machine has one)
@@ -46,12 +54,27 @@ parse_options "$@" << END
 --stop-stage=5 0|1|2|3|4|5  last stage
 END
 [ ${#args[@]} -gt 0 ] || die "name at least one corpus, such as cremad=/corpora/CREMA-D (--help explains)"
-for option in train-data seeds; do [ -n "${opt[$option]}" ] || die "--$option cannot be empty"; done
+[ -n "${opt[seeds]}" ] || die "--seeds cannot be empty"
 opt[num-nodes]=1 opt[num-processes]=1 # of so many trainings each uses one GPU, and they run side by side
 set_training_device
-inits=(random) waiting=() systems=(mfcc)
-if [ "${opt[paper]}" = copypaste ]; then
+inits=(random) waiting=() systems=(mfcc) train_data=${opt[train-data]:-clean clean+noise}
+if [ "${opt[paper]}" != noise-mixup ]; then
   for option in network weights; do [ -z "${opt[$option]}" ] || die "--$option is of --paper noise-mixup"; done
+fi
+if [ "${opt[paper]}" != emoaug ]; then
+  for option in encoder encoder-layer; do [ -z "${opt[$option]}" ] || die "--$option is of --paper emoaug"; done
+fi
+if [ "${opt[paper]}" = emoaug ]; then
+  [ -n "${opt[encoder]}" ] || die "--encoder: name the folder of a pretrained encoder"
+  [ -z "${opt[init]}" ] || die "--init is not of --paper emoaug, which starts from --encoder"
+  train_data=${opt[train-data]:-clean clean+speed clean+pitch clean+vtlp} inits=('') systems=()
+  [ -z "$(xargs -n 1 basename <<< "${opt[encoder]}" | sort | uniq -d)" ] ||
+    die "--encoder: two folders have the same name, which runs are told apart by; rename one of them"
+  for encoder in ${opt[encoder]}; do
+    if [ -d "$encoder" ]; then encoder=$(absolute "$encoder"); fi
+    systems+=("encoder $encoder")
+  done
+elif [ "${opt[paper]}" = copypaste ]; then
   case ${opt[init]} in '') waiting=(--waiting) ;; random) ;; *) inits+=("${opt[init]}") ;; esac
 else
   case ${opt[init]} in '' | random | imagenet) inits=("${opt[init]:-imagenet}") ;;
@@ -65,6 +88,11 @@ grid=${work_dir:-$SER_ROOT/exp}/grid
 mkdir -p "$grid" || die "--work-dir $work_dir: cannot make $grid"
 [ -z "${opt[config]}" ] || config=$(config_file "${opt[config]}" "$grid")
 settings() { # <paper>: print the options of its runs, a word a line
+  if [ "$1" = emoaug ]; then
+    [ -z "${opt[config]}" ] || printf '%s\n' --config "$config"
+    [ -z "${opt[tag]}" ] || printf '%s\n' --tag "${opt[tag]}"
+    return
+  fi
   printf '%s\n' --config "${config:-$SER_ROOT/conf/$1.yaml}"
   if [ -n "${opt[tag]}" ] || [ -z "${opt[config]}" ]; then printf '%s\n' --tag "${opt[tag]:-paper}"; fi
 }
@@ -92,8 +120,12 @@ for corpus in "${args[@]}"; do
   words=(--nj "${opt[nj]}" --ngpu "${opt[ngpu]}" --train-threads "${opt[train-threads]}")
   [ "$folder" = "$recipe" ] || words+=(--corpus-dir "${folder#*=}")
   [ -z "${opt[musan-dir]}" ] || words+=(--musan-dir "${opt[musan-dir]}")
+  if [ "${opt[paper]}" = emoaug ]; then
+    [ -n "${opt[musan-dir]}" ] || words+=(--test-snr none)
+    [ "$recipe" != iemocap ] || words+=(--merge-excited true)
+  fi
   words+=(${more[@]+"${more[@]}"} --seeds "${opt[seeds]}" --work-dir "${work_dir:-$SER_ROOT/egs}/$recipe")
-  if [ "${opt[paper]}" = copypaste ]; then add_set "$recipe" "$recipe" "${words[@]}"; continue; fi
+  if [ "${opt[paper]}" != noise-mixup ]; then add_set "$recipe" "$recipe" "${words[@]}"; continue; fi
   for split in segment speaker; do
     blocks=(--block 1 --split "$split" --noise-kinds noise --snr "40 20 15" --test-snr "40 20 15")
     if [ "$recipe" != iemocap ]; then add_set "$recipe-$split" "$recipe" "${words[@]}" "${blocks[@]}"; continue; fi
@@ -102,10 +134,19 @@ for corpus in "${args[@]}"; do
     done
   done
 done
-run_recipe() { # <set> <system> <more options…>
-  local words of_system
+# trained_on <system>: print the training data of its runs.
+trained_on() { [[ $1 = encoder\ * && $1 != "${systems[0]}" ]] && echo clean || echo "$train_data"; }
+
+run_recipe() { # <set> <system> <training data> <more options…>
+  local words of_system schemes
   eval "words=(${words_of[$1]})"
-  if [ "$2" = spectrogram ]; then
+  if [[ $2 = encoder\ * ]]; then
+    mapfile -t of_system < <(settings emoaug)
+    schemes=none # what the paper compares CopyPaste with are copies, not both
+    if [ "$3" = clean ] && [ "$2" = "${systems[0]}" ]; then schemes=${opt[scheme]:-none se-cp}; fi
+    of_system+=(--system encoder --encoder "${2#encoder }" --encoder-mode "${opt[encoder-mode]}" --scheme "$schemes")
+    [ -z "${opt[encoder-layer]}" ] || of_system+=(--encoder-layer "${opt[encoder-layer]}")
+  elif [ "$2" = spectrogram ]; then
     mapfile -t of_system < <(settings noise-mixup)
     of_system+=(--system spectrogram --network "${opt[network]:-alexnet}" --scheme none)
     [ -z "${opt[weights]}" ] || of_system+=(--weights "${opt[weights]}")
@@ -118,7 +159,7 @@ run_recipe() { # <set> <system> <more options…>
       of_system+=(--network resnet --scheme "${opt[scheme]:-n+se-cp}" --baseline false)
     fi
   fi
-  guarded "$SER_ROOT/egs/${recipe_of[$1]}/run.sh" "${words[@]}" "${of_system[@]}" "${@:3}"
+  guarded "$SER_ROOT/egs/${recipe_of[$1]}/run.sh" "${words[@]}" "${of_system[@]}" --train-data "$3" "${@:4}"
 }
 runs_stage() { [ "${opt[stage]}" -le "$1" ] && [ "${opt[stop-stage]}" -ge "$1" ]; }
 
@@ -126,14 +167,14 @@ runs_stage() { [ "${opt[stage]}" -le "$1" ] && [ "${opt[stop-stage]}" -ge "$1" ]
 plans=()
 for set in "${sets[@]}"; do
   plan=$grid/$set.jsonl
-  for data in ${opt[train-data]}; do
-    for system in "${systems[@]}"; do
+  for system in "${systems[@]}"; do
+    for data in $(trained_on "$system"); do
       starts=("${inits[@]}")
       [ "${opt[paper]}-$system" != noise-mixup-mfcc ] || starts=(random)
       for init in "${starts[@]}"; do
         once=() # the baseline has no initialisation
         [ "$init" = "${starts[0]}" ] || once=(--baseline false)
-        run_recipe "$set" "$system" --train-data "$data" --init "$init" ${once[@]+"${once[@]}"} --plan "$plan.part"
+        run_recipe "$set" "$system" "$data" --init "$init" ${once[@]+"${once[@]}"} --plan "$plan.part"
         cat "$plan.part"
       done
     done
@@ -151,9 +192,9 @@ if [ "${opt[stage]}" -le 2 ]; then
   last=$((opt[stop-stage] < 2 ? opt[stop-stage] : 2))
   for set in "${sets[@]}"; do
     for system in "${systems[@]}"; do
-      for data in ${opt[train-data]}; do
+      for data in $(trained_on "$system"); do
         echo "$(date +%T) $set: lists and features of system $system, $data data"
-        run_recipe "$set" "$system" --train-data "$data" --stage "${opt[stage]}" --stop-stage "$last" ||
+        run_recipe "$set" "$system" "$data" --stage "${opt[stage]}" --stop-stage "$last" ||
           failed+=("$set: stages ${opt[stage]} to $last, see above")
       done
     done
@@ -190,7 +231,11 @@ if runs_stage 5; then
     out=$(of_runs "$grid/$set.jsonl" out | sed -n 1p) # exp/…, or exp_<lists>/…
     exp_dir=$(of_runs "$grid/$set.jsonl" work | sed -n 1p)/${out%%/*}
     if "$report_py" --exp-dir "$exp_dir" --recipe "$set" --seeds "${opt[seeds]}" ${folds:+--folds "$folds"}; then
-      corpora+=("$set=$exp_dir") of_sets+=(--set "${set%-*}" "${set##*-}" "$exp_dir")
+      corpora+=("$set=$exp_dir")
+      case ${opt[paper]} in
+        emoaug) of_sets+=(--set "$set" "$exp_dir") ;;
+        noise-mixup) of_sets+=(--set "${set%-*}" "${set##*-}" "$exp_dir") ;;
+      esac
       [ -z "$folds" ] || all_folds+=("$set=$folds")
     else
       failed+=("$set: tables, see above; the overall tables are without it")
@@ -200,6 +245,12 @@ if runs_stage 5; then
   if [ ${#corpora[@]} -gt 0 ] && [ "${opt[paper]}" = copypaste ]; then
     "$report_py" --corpora "${corpora[@]}" --seeds "${opt[seeds]}" --out "$grid/results" \
       ${all_folds[@]+--folds "${all_folds[@]}"}
+  elif [ ${#corpora[@]} -gt 0 ] && [ "${opt[paper]}" = emoaug ]; then
+    # The names of runs begin with the model; the plan has the encoders' in their order.
+    mapfile -t models < <(of_runs "${plans[0]}" out | sed 's|^[^/]*/||; s|_.*||' | awk '!seen[$0]++')
+    of_encoders=()
+    for number in "${!systems[@]}"; do of_encoders+=(--encoder "${models[number]}" "${systems[number]#encoder }"); done
+    "$SER_ROOT/pyscripts/report_emoaug.py" "${of_sets[@]}" "${of_encoders[@]}" --seeds "${opt[seeds]}" --out "$grid/results"
   elif [ ${#corpora[@]} -gt 0 ]; then
     "$SER_ROOT/pyscripts/report_noise_mixup.py" "${of_sets[@]}" --seeds "${opt[seeds]}" --out "$grid/results"
   fi

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from tiny_encoder import save_encoder
 
 from ser.training.options import TrainOptions
 
@@ -105,6 +106,39 @@ def test_the_noise_mixup_grid_is_on_both_splits_with_copypaste_beside_it(tmp_pat
             assert runs[1]["options"].get("optimiser", "adam") == "adam"
     failed = subprocess.run([command[0], "--init", "random/x", *command[1:]], capture_output=True, text=True)
     assert "--init of --paper noise-mixup is random or imagenet, not 'random/x'" in failed.stderr
+
+
+def test_the_emoaug_grid_has_the_papers_conditions_and_other_encoders_on_clean_data(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        save_encoder(tmp_path / name)
+
+    def run(*options: str, ok: bool = True) -> str:
+        done = subprocess.run(
+            [str(ROOT / "local" / "run_grid.sh"), "--paper", "emoaug", "--dry-run", "true", "--work-dir",
+             str(tmp_path / "work"), "--ngpu", "0", "--seeds", "0", *options, "iemocap=/nowhere --folds 1"],
+            capture_output=True, text=True)
+        assert (done.returncode == 0) is ok, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    encoders = ("--encoder", f"{tmp_path}/one {tmp_path}/two")
+    assert "0 of 6 runs are finished" in run(*encoders)
+    runs = [json.loads(line) for line in (tmp_path / "work/grid/iemocap.jsonl").open()]
+    names = [f"encoder-one-finetune-linear_{condition}_pretrained" for condition in (
+        "clean_none", "clean_se-cp", "clean+speed_none", "clean+pitch_none", "clean+vtlp_none")]
+    assert [run["out"] for run in runs] == [f"exp_merge-excited/{name}/fold1/seed0" for name in (
+        *names, "encoder-two-finetune-linear_clean_none_pretrained")]
+    assert [list(run["tests"]) for run in runs] == [["test", "test_diluted"]] * 6
+    said = run("--encoder", f"{tmp_path}/one", "--encoder-mode", "frozen", "--encoder-layer", "1", "--train-data",
+               "clean+speed+vtlp")
+    assert "encoder-one-layer1-linear_clean+speed+vtlp_none_random/fold1/seed0" in said
+    for options, message in (
+        ((), "--encoder: name the folder of a pretrained encoder"),
+        (("--encoder", f"{tmp_path}/one /elsewhere/one"), "two folders have the same name"),
+        ((*encoders, "--init", "random"), "--init is not of --paper emoaug"),
+        ((*encoders, "--network", "alexnet"), "--network is of --paper noise-mixup"),
+        ((*encoders, "--paper", "copypaste"), "--encoder is of --paper emoaug"),
+    ):
+        assert message in run(*options, ok=False)
 
 
 @pytest.fixture(scope="module")
