@@ -32,7 +32,14 @@ from ser.data.segments import utterance_of
 from ser.features.cmvn import BY_SPEAKER
 from ser.scoring.common_classes import over_common_classes
 from ser.scoring.metrics import MEASURES
-from ser.scoring.predictions import average_by, check_complete, recordings_used, write_no_score, write_score
+from ser.scoring.predictions import (
+    OF_UTTERANCES,
+    average_by,
+    check_complete,
+    recordings_used,
+    write_no_score,
+    write_score,
+)
 from ser.training.checkpoint import load_model
 from ser.training.device import set_up_device
 from ser.training.evaluation import posteriors
@@ -169,7 +176,7 @@ def score_test(
     scored, whole = [name], [utterance_of(utterances[index]) for index in examples]
     if whole != [utterances[index] for index in examples] and plan is None:
         # Blocks are scored as utterances too, each by the mean of its blocks' posteriors.
-        scored.append(f"{name}_utterances")
+        scored.append(name + OF_UTTERANCES)
         names, first, means = average_by(whole, probabilities)
         record = write_score(
             run, scored[-1], names, [speakers[examples[row]] for row in first],

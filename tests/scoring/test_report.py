@@ -23,7 +23,7 @@ from ser.scoring.collect import collect
 from ser.scoring.paper_tables import paper_marks, paper_tables, read_paper
 from ser.scoring.predictions import write_no_score, write_score
 from ser.scoring.result_tables import summary_table
-from ser.scoring.results import Condition
+from ser.scoring.results import Condition, test_title
 
 PAPER = ROOT / "conf" / "copypaste_tables.json"
 CLASSES = ["angry", "happy", "neutral", "sad"]
@@ -109,6 +109,16 @@ WA is the accuracy on the clean test, UA the mean recall of its classes.
     assert out.startswith("corpus: mean ± standard deviation over seeds 0 1 2\n\nWeighted F1 (%)\n" + table)
     for test in TESTS:
         assert f"* mfcc-resnet_clean_n+se-cp_random on {test} lacks seed2\n" in out
+
+
+def test_tests_of_whole_utterances_come_after_those_of_their_blocks(tmp_path):
+    for blocks in ("test_snr20", "test", "test_snr40"):
+        for test in (f"{blocks}_utterances", blocks):
+            write_run(tmp_path / "exp", "spectrogram-alexnet_clean_none_imagenet", "seed0", same(2), test)
+    assert [test_title(test) for test in collect(tmp_path / "exp", "blocks").tests] == [
+        "clean test", "40 dB test", "20 dB test",
+        "clean test, utterances", "40 dB test, utterances", "20 dB test, utterances",
+    ]
 
 
 def test_the_first_table_has_wa_ua_and_how_much_was_trained_on(tmp_path):

@@ -18,7 +18,14 @@ from ser.augment.dilution import DILUTED_TEST
 from ser.base.errors import SerError
 from ser.base.progress import progress
 from ser.base.words import some
-from ser.scoring.predictions import Predictions, read_predictions, read_score, reason_for_no_score, score_folder
+from ser.scoring.predictions import (
+    OF_UTTERANCES,
+    Predictions,
+    read_predictions,
+    read_score,
+    reason_for_no_score,
+    score_folder,
+)
 from ser.scoring.results import Cell, Condition, Results, RunKey, RunScore, test_title
 
 Scores = Mapping[tuple[Condition, str], Mapping[RunKey, RunScore]]
@@ -243,13 +250,17 @@ def _expected(asked: Iterable[int] | None, seen: set[int]) -> tuple[int, ...]:
 
 
 def _tests(names: set[str]) -> tuple[str, ...]:
-    """Sort test sets as the tables have them: clean, diluted, noisy from the highest SNR down, others."""
+    """Sort test sets as the tables have them: clean, diluted, noisy from the highest SNR down, others.
 
-    def order(name: str) -> tuple[int, float, str]:
+    Those of whole utterances, beside their blocks, come after all of blocks in the same order.
+    """
+
+    def order(name: str) -> tuple[bool, int, float, str]:
+        whole, name = name.endswith(OF_UTTERANCES), name.removesuffix(OF_UTTERANCES)
         match = re.fullmatch(r"test_snr(-?[\d.]+)", name)
         if name in ("test", DILUTED_TEST):
-            return 0, len(name), ""
-        return (1, -float(match[1]), "") if match else (2, 0, name)
+            return whole, 0, len(name), ""
+        return (whole, 1, -float(match[1]), "") if match else (whole, 2, 0, name)
 
     return tuple(sorted(names, key=order))
 

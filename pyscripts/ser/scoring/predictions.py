@@ -25,6 +25,7 @@ from ser.scoring.metrics import MEASURES, metrics
 _FIXED_COLUMNS = ("utterance", "speaker", "reference", "hypothesis")
 _PARTS = "parts"  # a column of tests whose examples are joined
 _DECIMALS = 6
+OF_UTTERANCES = "_utterances"  # ends the name of a test of blocks where whole utterances are scored by their blocks
 _NONE: Mapping[str, Any] = {"normalised_over": {}, "unknown_classes": {}, "other_classes": []}
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from ser.augment.copypaste import SCHEMES
 from ser.augment.dilution import DILUTED_TEST
 from ser.scoring.metrics import weighted_f1
+from ser.scoring.predictions import OF_UTTERANCES
 from ser.scoring.significance import bootstrap_f1, interval, randomisation_p
 
 TRAIN_DATA = {"clean": "Clean", "clean+noise": "Clean+Noise"}  # the papers', with their titles
@@ -317,7 +318,12 @@ class _Resampled:
 
 
 def test_title(test: str) -> str:
-    """Name a test set: `test` is the clean test, `test_snr10` the 10 dB test; others go by their own names."""
+    """Name a test set: `test` is the clean test, `test_snr10` the 10 dB test; others go by their own names.
+
+    What score.py leaves of whole utterances beside their blocks, `test_utterances`, is the clean test, utterances.
+    """
+    if test.endswith(OF_UTTERANCES):
+        return f"{test_title(test.removesuffix(OF_UTTERANCES))}, utterances"
     match = re.fullmatch(r"test_snr(-?[\d.]+)", test)
     return f"{match[1]} dB test" if match else {"test": "clean test", DILUTED_TEST: "diluted test"}.get(test, test)
 
