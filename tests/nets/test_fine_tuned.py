@@ -103,6 +103,19 @@ def test_a_checkpoint_needs_no_folder(folder: Path, layer: int, tmp_path: Path) 
         assert torch.equal(other(*rows(waveforms())), network(*rows(waveforms())))
 
 
+@pytest.mark.parametrize("name", ["whisper", "hubert-base"])
+def test_weights_stored_in_half_precision_are_float32_here(name: str, tmp_path: Path) -> None:
+    folder = save(tmp_path / name, name)
+    transformers.AutoModel.from_pretrained(folder).half().save_pretrained(folder)
+    network = build(folder)
+    assert json.loads((folder / "config.json").read_text())["dtype"] == "float16"
+    other = build(tmp_path / "gone", network.built_from)
+    other.load_state_dict(network.state_dict())
+    assert {parameter.dtype for parameter in other.parameters()} == {torch.float32}
+    with torch.inference_mode():
+        assert torch.equal(other(*rows(waveforms())), network(*rows(waveforms())))
+
+
 def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
     whisper = build(save(tmp_path / "whisper", "whisper"))  # of 75 positions of 20 ms
     with pytest.raises(SerError, match=r"an example of 1\.6 s is over the 1\.5 s of the encoder; lower crop"):

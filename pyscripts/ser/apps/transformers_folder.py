@@ -53,7 +53,7 @@ def write_transformers_folder(run: Path, folder: Path, licence: str) -> None:
         "use_weighted_layer_sum": False, "id2label": names,
         "label2id": {name: number for number, name in names.items()},
     })
-    theirs = AutoModelForAudioClassification.from_config(config)
+    theirs = AutoModelForAudioClassification.from_config(config, dtype=torch.float32)
     _copy_weights(network, theirs)
     new = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)  # of an export that was killed

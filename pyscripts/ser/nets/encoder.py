@@ -69,7 +69,9 @@ def build_encoder(about: EncoderConfig, layer: int) -> Encoder:
 
     values = {name: value for name, value in about.config.items() if name != "model_type"}
     extractor = WhisperFeatureExtractor.from_dict(about.preprocessor) if about.kind == "whisper" else None
-    return _encoder(about, AutoModel.from_config(AutoConfig.for_model(about.kind, **values)), extractor, layer)
+    # Float32, as `load_encoder` has it, whatever the folder's weights were stored in.
+    model = AutoModel.from_config(AutoConfig.for_model(about.kind, **values), dtype=torch.float32)
+    return _encoder(about, model, extractor, layer)
 
 
 def _encoder(about: EncoderConfig, model: nn.Module, extractor: Any, layer: int) -> Encoder:
