@@ -82,9 +82,20 @@ def test_logits_are_torchvisions() -> None:
 
     for ours, theirs in ((AlexNet(4), alexnet(num_classes=4)), (SqueezeNet(4), squeezenet1_0(num_classes=4))):
         theirs.load_state_dict(ours.state_dict())
+        if isinstance(ours, SqueezeNet):
+            theirs.classifier[2] = torch.nn.Identity()
         with torch.inference_mode():
             x = coloured(images().view(2, 259, 257).transpose(1, 2), ours.colours)
             assert torch.equal(ours.eval()(images(), LENGTHS), theirs.eval()(x))
+
+
+def test_no_class_of_squeezenet_is_dead() -> None:
+    """A class that is improbable on every image has a gradient all the same."""
+    torch.manual_seed(0)
+    model = SqueezeNet(4).eval()
+    torch.nn.init.constant_(model.classifier[1].bias, -100)
+    torch.nn.functional.cross_entropy(model(images(), LENGTHS), torch.tensor([0, 1])).backward()
+    assert (model.classifier[1].weight.grad.abs().amax((1, 2, 3)) > 0).all()
 
 
 def test_weights_files(tmp_path: Path, monkeypatch) -> None:

@@ -109,9 +109,10 @@ class Fire(nn.Module):
 
 
 class SqueezeNet(ImageClassifier):
-    """SqueezeNet 1.0, as torchvision has it; 737,476 parameters for 4 classes.
+    """SqueezeNet 1.0, as torchvision has it but for the ReLU after the last layer; 737,476 parameters for 4 classes.
 
-    The last Fire module is `features.12`.
+    The last Fire module is `features.12`. A new layer's classes that begin below 0 everywhere would get no gradient
+    through that ReLU: no image would ever be taken for them.
     """
 
     output_layers = ("classifier.1",)
@@ -123,9 +124,7 @@ class SqueezeNet(ImageClassifier):
             Fire(256, 32, 128), Fire(256, 48, 192), Fire(384, 48, 192), Fire(384, 64, 256),
             nn.MaxPool2d(3, 2, ceil_mode=True), Fire(512, 64, 256),
         ))  # fmt: skip
-        self.classifier = nn.Sequential(
-            nn.Dropout(0.5), nn.Conv2d(512, classes, 1), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1)
-        )
+        self.classifier = nn.Sequential(nn.Dropout(0.5), nn.Conv2d(512, classes, 1), nn.AdaptiveAvgPool2d(1))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight)
