@@ -197,6 +197,8 @@ def test_facts(corpus: Path, shell: Shell, tmp_path: Path) -> None:
     said = shell(f"{PREPARE} --facts --stage 3 --corpus-dir {table}").stdout.splitlines()
     assert said[0] == "--work-dir" and said[1].endswith("/egs/table/facts")
     assert said[2:] == ["--all-folds", "1 2 3 4 5", "--scheme", "none se-cp", "--test-snr", "none"]
+    of_synthesis = shell(f"{PREPARE} --facts --task synthesis --corpus-dir {table}").stdout.splitlines()
+    assert of_synthesis == said[:4], "schemes and noisy tests are the emotion task's"
     words = f"--facts --corpus-dir {table} --rename calm=neutral --work-dir {tmp_path} --musan-dir /musan"
     assert shell(f"{PREPARE} {words}").stdout.splitlines() == ["--work-dir", str(tmp_path), "--all-folds", "1 2 3 4 5"]
     refused = shell(f"{PREPARE} --facts --corpus-dir {table} --scheme 'none n+se-cp'", ok=False).stderr

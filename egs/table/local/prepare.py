@@ -81,6 +81,7 @@ def facts(parser: Parser, words: Sequence[str]) -> list[str]:
     """
     driver = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     driver.add_argument("--work-dir", type=Path)
+    driver.add_argument("--task", default="emotion")
     driver.add_argument("--scheme", default="")
     driver.add_argument("--musan-dir", default="")
     said, rest = driver.parse_known_args(words)
@@ -103,6 +104,8 @@ def facts(parser: Parser, words: Sequence[str]) -> list[str]:
     found = ["--work-dir", str(work.absolute())]
     if of_folds:
         found += ["--all-folds", " ".join(of_folds)]
+    if said.task != "emotion":
+        return found
     if NEUTRAL not in emotions:
         found += ["--scheme", "none se-cp"]
         if pasting := [scheme for scheme in said.scheme.split() if scheme in ("n-cp", "n+se-cp")]:
