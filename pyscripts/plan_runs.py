@@ -140,6 +140,8 @@ def plan(args: argparse.Namespace, splits: list[dict]) -> Iterator[Run]:
     network = args.network or next(iter(SYSTEMS[args.system].networks))
     features = args.features or args.system
     system = SYSTEMS[args.system]
+    if network not in system.networks:
+        raise SerError(f"--network: the system {args.system} has {', '.join(system.networks)}, not {network!r}")
     if not re.fullmatch(r"[\w+.-]*", args.tag, re.ASCII):
         raise SerError(f"--tag {args.tag!r}: letters, digits, '.', '+', '-' and '_' only")
     if (start := args.init or system.start) == "imagenet":
