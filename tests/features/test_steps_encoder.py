@@ -10,9 +10,10 @@ import soundfile
 import torch
 from sklearn.preprocessing import StandardScaler
 from tiny_encoder import save_encoder
+from tiny_recordings import write_recordings
 from transformers import HubertModel, Wav2Vec2FeatureExtractor
 
-from ser.base.kaldi_tables import read_table, write_table
+from ser.base.kaldi_tables import read_table
 from ser.data.arks import read_arks
 from ser.features.directories import front_end
 
@@ -25,20 +26,10 @@ def encoder(tmp_path_factory) -> Path:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Six utterances of three speakers, one of them at 8 kHz."""
-    folder, random = tmp_path / "data", np.random.default_rng(0)
-    folder.mkdir()
-    tables: dict[str, dict[str, str]] = {"wav.scp": {}, "utt2spk": {}, "utt2emo": {}, "spk2utt": {}}
-    for number in range(6):
-        utterance = f"s{number // 2}-u{number}"
-        samples = (3000 * random.standard_normal(8000 + 800 * number)).astype(np.int16)
-        soundfile.write(tmp_path / f"{utterance}.wav", samples, 8000 if number == 1 else 16000)
-        tables["wav.scp"][utterance] = str(tmp_path / f"{utterance}.wav")
-        tables["utt2spk"][utterance], tables["utt2emo"][utterance] = f"s{number // 2}", "neutral"
-    for speaker in range(3):
-        tables["spk2utt"][f"s{speaker}"] = f"s{speaker}-u{2 * speaker} s{speaker}-u{2 * speaker + 1}"
-    for name, table in tables.items():
-        write_table(folder / name, table)
-    return folder
+    random = np.random.default_rng(0)
+    return write_recordings(
+        tmp_path, [(3000 * random.standard_normal(8000 + 800 * number)).astype(np.int16) for number in range(6)]
+    )
 
 
 def test_hidden_states_are_transformers_own(encoder: Path, data: Path, shell) -> None:

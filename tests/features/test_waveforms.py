@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from tiny_recordings import write_recordings
 
 from ser.augment.copypaste import CopyPaste
 from ser.base.errors import SerError
-from ser.base.kaldi_tables import read_table, write_table
+from ser.base.kaldi_tables import read_table
 from ser.data.arks import read_arks
 from ser.data.audio import read_audio
 from ser.features.directories import frame_counts, front_end
@@ -25,21 +26,12 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Six utterances of three speakers: one at 8 kHz, one in stereo, the loudest there can be in another."""
-    folder, random = tmp_path / "data", np.random.default_rng(0)
-    folder.mkdir()
-    tables: dict[str, dict[str, str]] = {"wav.scp": {}, "utt2spk": {}, "utt2emo": {}, "spk2utt": {}}
-    for number in range(6):
-        utterance = f"s{number // 2}-u{number}"
-        samples = (3000 * random.standard_normal((8000 + 800 * number, 1 + (number == 2)))).astype(np.int16)
-        samples[:3, 0] = (-32768, 32767, 0)
-        soundfile.write(tmp_path / f"{utterance}.wav", samples, 8000 if number == 1 else 16000)
-        tables["wav.scp"][utterance] = str(tmp_path / f"{utterance}.wav")
-        tables["utt2spk"][utterance], tables["utt2emo"][utterance] = f"s{number // 2}", ("neutral", "sad")[number % 2]
-    for speaker in range(3):
-        tables["spk2utt"][f"s{speaker}"] = f"s{speaker}-u{2 * speaker} s{speaker}-u{2 * speaker + 1}"
-    for name, table in tables.items():
-        write_table(folder / name, table)
-    return folder
+    random = np.random.default_rng(0)
+    samples = [(3000 * random.standard_normal((8000 + 800 * number, 1 + (number == 2)))).astype(np.int16)
+               for number in range(6)]
+    for of_one in samples:
+        of_one[:3, 0] = (-32768, 32767, 0)
+    return write_recordings(tmp_path, samples, ("neutral", "sad"))
 
 
 def test_samples_are_those_of_the_files(data: Path, shell) -> None:
