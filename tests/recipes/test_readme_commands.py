@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_programs_have_the_options(readme: Path, shell: Shell) -> None:
             wrong.append(f"no program {program}")
             continue
         given = [word.partition("=")[0] for word in words if word.startswith("--") and len(word) > 2]
-        choice = [each for pair in zip(words, words[1:], strict=False) if pair[0] in CHOOSING for each in pair]
+        choice = [each for pair in pairwise(words) if pair[0] in CHOOSING for each in pair]
         if Path(program).name in ("run.sh", "run_grid.sh") and not program.startswith("tests/"):
             known = options(program, *choice)
         else:
