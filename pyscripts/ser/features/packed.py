@@ -41,7 +41,7 @@ _WHOLE = {"uint8": "0 to 255, as images have; run steps/make_spectrogram.sh agai
 LABEL_TABLES = ("utt2spk", "utt2emo")
 # Files with the options that made features
 FRONT_END = ("conf/mfcc.conf", "conf/encoder.conf", "conf/cmn.conf", "conf/spectrogram.conf", "conf/waveforms.conf",
-             "conf/mel.conf")
+             "conf/mel.conf", "conf/world.conf")
 _OF_FEATURES = (*FRONT_END, "frame_shift")
 _SUMMARY, _FRAMES, _LENGTHS, _UTTERANCES = "packed.json", "frames.bin", "lengths.npy", "utterances"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
