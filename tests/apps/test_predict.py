@@ -214,7 +214,7 @@ def test_models_that_cannot_be_used(run_and_wav: tuple[Path, Path], tmp_path: Pa
     assert Recogniser(unfinished / "best.pt").predict([wav])[0].emotion
     checkpoint = torch.load(run / "best.pt", weights_only=True)
     save_checkpoint(unfinished / "best.pt", checkpoint | {"front_end": "--encoder=hubert"})
-    with pytest.raises(SerError, match="other features than voiced MFCC and hidden states"):
+    with pytest.raises(SerError, match="other features than voiced MFCC and an encoder's hidden states"):
         Recogniser(unfinished / "best.pt")
 
 
@@ -265,8 +265,9 @@ def save_encoder(folder: Path, seed: int) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("normalised", [False, True], ids=["as it is", "by speaker"])
 def test_a_run_on_an_encoder_answers_what_was_scored_and_takes_its_encoder_along(
-    shared: Path, shell: Shell, tmp_path: Path
+    normalised: bool, shared: Path, shell: Shell, tmp_path: Path
 ) -> None:
     wavs = {f"Actor01-{path.stem}": path for path in sorted((shared / "data/ravdess").glob("Actor_01/*.wav"))[::5]}
     data, encoder = tmp_path / "test", save_encoder(tmp_path / "hubert", 1)
@@ -275,17 +276,25 @@ def test_a_run_on_an_encoder_answers_what_was_scored_and_takes_its_encoder_along
     write_table(data / "utt2spk", dict.fromkeys(wavs, "Actor01"))
     write_table(data / "utt2emo", {utterance: LABEL[path.stem[6:8]] for utterance, path in wavs.items()})
     shell(f"utils/fix_data_dir.sh {data} && steps/make_encoder_feats.sh --nj 1 --encoder {encoder} --layer 2 {data}")
+    if normalised:
+        shell(f"steps/compute_cmvn_stats.sh --vad false {data} && steps/prepare_feats.sh --nj 1 --vad false "
+              f"--compress two-byte --cmn speaker --cmn-vars true {data} {data}_normalised")
+        data = data.with_name("test_normalised")
     run = make_run(tmp_path, data, ["--encoder", str(encoder), "--encoder-layer", "2"], "encoder", "linear")
     shell(f"pyscripts/score.py --run {run} --tests test={data} --device cpu")
     expected = read_predictions(run / "score_test" / "predictions.tsv")
     assert len(np.unique(expected.posteriors[:, 0])) > 5
 
     files = [wavs[utterance] for utterance in expected.utterances]
-    answers = Recogniser(run, "cpu").predict(files)
+    actor = ["the actor"] * len(files)
+    answers = Recogniser(run, "cpu").predict(files, speakers=actor)
+    assert not any(answer.alone for answer in answers)
     ours = [[f"{answer.probabilities[label]:.6f}" for label in expected.classes] for answer in answers]
     assert ours == [[f"{value:.6f}" for value in row] for row in expected.posteriors]
-    alone = Recogniser(run, "cpu").predict(files[2:3], every=0.5)[0]  # whatever it is batched with, but for rounding
-    assert alone.probabilities == pytest.approx(answers[2].probabilities, abs=1e-4)
+    alone = Recogniser(run, "cpu").predict(files[2:3], every=0.5)[0]
+    assert alone.alone == normalised
+    if not normalised:  # whatever it is batched with, but for rounding
+        assert alone.probabilities == pytest.approx(answers[2].probabilities, abs=1e-4)
     assert sum(bool(moment.emotion) for moment in alone.along) > 4
 
     long, short = tmp_path / "long.wav", tmp_path / "short.wav"
@@ -299,10 +308,10 @@ def test_a_run_on_an_encoder_answers_what_was_scored_and_takes_its_encoder_along
     shell(f"{EXPORT} --licence none {run} {model}")
     model.rename(moved)
     encoder.rename(tmp_path / "away")
-    assert Recogniser(moved, "cpu").predict(files) == answers
+    assert Recogniser(moved, "cpu").predict(files, speakers=actor) == answers
     with pytest.raises(SerError, match="not where the run says; name its folder with --encoder"):
         Recogniser(run, "cpu")
-    assert Recogniser(run, "cpu", str(tmp_path / "away")).predict(files) == answers
+    assert Recogniser(run, "cpu", str(tmp_path / "away")).predict(files, speakers=actor) == answers
     other = save_encoder(tmp_path / "other", 2)
     refused = predict("--model", run, "--encoder", other, files[0], status=1)[1]
     assert "other holds hubert-" in refused and "Traceback" not in refused

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ import numpy as np
 from ser.base.errors import SerError
 from ser.data.arks import TWO_BYTES, as_compressed
 from ser.data.audio import AudioError, DecodedAudio, resample
+from ser.features.normalisation import Normalisation
 from ser.nets.encoder_folder import RATE, EncoderFolder
 
 if TYPE_CHECKING:
@@ -31,29 +32,30 @@ def describe(folder: EncoderFolder, layer: int, precision: str) -> str:
 
 @dataclass(frozen=True)
 class HiddenStates:
-    """A front end: what steps/make_encoder_feats.sh was told.
+    """A front end: what steps/make_encoder_feats.sh was told, and prepare_feats.sh, if that normalised them.
 
     Attributes:
         folder: the encoder's.
         layer: whose hidden states are read, from 1.
         precision: of the encoder's arithmetic, fp32 or bf16.
         device: where it runs.
+        normalisation: over all frames.
     """
 
     folder: EncoderFolder
     layer: int
     precision: str
     device: torch.device
+    normalisation: Normalisation | None = None
 
     rate = RATE
     channel = -1
     frame_shift = FRAME_SHIFT
-    by_speaker = False
 
     @staticmethod
     def makes(front_end: str) -> bool:
         """Return whether a checkpoint's front end is of this kind."""
-        return {line.split("=")[0] for line in front_end.splitlines()} == {"--encoder", "--layer", "--precision"}
+        return Normalisation.split(front_end)[0].keys() == {"--encoder", "--layer", "--precision"}
 
     @classmethod
     def parse(cls, front_end: str, folder: EncoderFolder, device: torch.device, where: object) -> HiddenStates:
@@ -62,13 +64,18 @@ class HiddenStates:
         Raises:
             SerError: the folder holds another encoder than the one described; the message begins with `where`.
         """
-        lines = dict(line[2:].split("=", 1) for line in front_end.splitlines())
-        layer, precision = int(lines["layer"]), lines["precision"]
+        options, normalisation = Normalisation.split(front_end)
+        layer, precision = int(options["--layer"]), options["--precision"]
         made = describe(folder, layer, precision).splitlines()[0].removeprefix("--encoder=")
-        if made != lines["encoder"]:
-            raise SerError(f"{where}: reads the encoder {lines['encoder']}, and {folder.path} holds {made}: its files "
-                           "have changed; name a folder with the encoder of the training (--encoder)")
-        return cls(folder, layer, precision, device)
+        if made != options["--encoder"]:
+            raise SerError(f"{where}: reads the encoder {options['--encoder']}, and {folder.path} holds {made}: its "
+                           "files have changed; name a folder with the encoder of the training (--encoder)")
+        return cls(folder, layer, precision, device, normalisation)
+
+    @property
+    def by_speaker(self) -> bool:
+        """Whether a recording's features depend on the other recordings of its speaker."""
+        return self.normalisation is not None and self.normalisation.by_speaker
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -94,17 +101,27 @@ class HiddenStates:
         return samples
 
     def features(self, waveforms: Iterable[tuple[Hashable, np.ndarray]]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return for each waveform its hidden states, as an ark gives them back, and the numbers of their frames.
+        """Return for each waveform its features, as an ark gives them back, and the numbers of their frames.
 
         Args:
-            waveforms: speaker, which does not matter, and (samples,) float32 at int16 scale and `rate`.
+            waveforms: speaker, and (samples,) float32 at int16 scale and `rate`.
 
         Returns:
             (frames, D) float32 and (frames,) int64.
         """
-        numbered = ((number, samples) for number, (_, samples) in enumerate(waveforms))
-        found = [as_compressed(states, TWO_BYTES) for _, states in self.of(numbered)]
-        return [(states, np.arange(len(states))) for states in found]
+        speakers: list[Hashable] = []
+
+        def numbered() -> Iterator[tuple[int, np.ndarray]]:
+            for number, (speaker, samples) in enumerate(waveforms):
+                speakers.append(speaker)
+                yield number, samples
+
+        stored = (as_compressed(states, TWO_BYTES) for _, states in self.of(numbered()))
+        found = [(states, np.arange(len(states))) for states in stored]
+        if self.normalisation is None:
+            return found
+        normalised = self.normalisation.apply((speaker, *each) for speaker, each in zip(speakers, found, strict=True))
+        return [(as_compressed(states, TWO_BYTES), numbers) for states, numbers in normalised]
 
     def of(self, waveforms: Iterable[tuple[Hashable, np.ndarray]]) -> Iterable[tuple[Hashable, np.ndarray]]:
         """Yield the name and the hidden states (frames, D) float32 of each of many (name, waveform), in their order.

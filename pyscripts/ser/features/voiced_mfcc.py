@@ -10,8 +10,8 @@ import numpy as np
 from ser.base.errors import SerError
 from ser.data.arks import as_compressed
 from ser.data.audio import DecodedAudio, resample
-from ser.features.cmvn import BY_SPEAKER, apply_cmvn, cmvn_stats
-from ser.features.frontend import CMN, MfccOptions, VadOptions, mfcc, parse_conf, vad
+from ser.features.frontend import MfccOptions, VadOptions, mfcc, parse_conf, vad
+from ser.features.normalisation import Normalisation
 
 _BATCH_SECONDS = 120.0  # audio in one call of `mfcc`, as in pyscripts/make_mfcc.py
 
@@ -22,15 +22,13 @@ class VoicedMfcc:
 
     Attributes:
         mfcc, vad: options of the MFCC and of the VAD.
-        cmn: name of the normalisation, one of `CMN`, or `speaker`.
-        divide: whether statistics by speaker divide by deviations, too.
+        normalisation: of the MFCC of voiced frames.
         compress: whether the steps compressed matrices.
     """
 
     mfcc: MfccOptions
     vad: VadOptions
-    cmn: str
-    divide: bool = False
+    normalisation: Normalisation
     compress: bool = False
 
     @classmethod
@@ -40,16 +38,13 @@ class VoicedMfcc:
         Raises:
             SerError: it describes none, or one that is not made here; the message begins with `where`.
         """
-        lines = front_end.splitlines()
-        of_mfcc = [line for line in lines if not line.startswith("--cmn")]
-        of_cmn = dict(line.split("=", 1) for line in lines if line.startswith("--cmn"))
-        cmn, divide = of_cmn.get("--cmn", ""), of_cmn.get("--cmn-vars", "false") == "true"
-        of_encoder = any(line.startswith("--encoder=") for line in lines)
-        if not of_mfcc or of_encoder or (cmn not in CMN and BY_SPEAKER not in lines):
-            raise SerError(f"{where}: reads other features than voiced MFCC and hidden states as an encoder gives them "
+        options, normalisation = Normalisation.split(front_end)
+        if not options or "--encoder" in options or normalisation is None:
+            raise SerError(f"{where}: reads other features than voiced MFCC and an encoder's hidden states "
                            f"({front_end!r}), which are not made of single files; score it on data directories "
                            "(pyscripts/score.py)")
-        return cls(parse_conf("\n".join(of_mfcc), MfccOptions, str(where)), vad_options, cmn, divide, compress)
+        of_mfcc = "\n".join(line for line in front_end.splitlines() if not line.startswith("--cmn"))
+        return cls(parse_conf(of_mfcc, MfccOptions, str(where)), vad_options, normalisation, compress)
 
     @property
     def rate(self) -> int:
@@ -69,7 +64,7 @@ class VoicedMfcc:
     @property
     def by_speaker(self) -> bool:
         """Whether a recording's features depend on the other recordings of its speaker."""
-        return f"--cmn={self.cmn}" == BY_SPEAKER
+        return self.normalisation.by_speaker
 
     def waveform(self, audio: DecodedAudio, name: str) -> np.ndarray:
         """Return a recording at `rate`."""
@@ -84,20 +79,11 @@ class VoicedMfcc:
         Returns:
             (voiced, D) float32 and (voiced,) int64; both of length 0 where there is no voiced frame.
         """
-        speakers, found, stats = [], [], {}
-        for speaker, matrix in self._mfcc(waveforms):
-            numbers = np.flatnonzero(vad(matrix[:, 0], self.vad)) if len(matrix) else np.zeros(0, np.int64)
-            if self.by_speaker:
-                matrix = matrix[numbers]
-                if len(matrix):
-                    stats[speaker] = stats.get(speaker, 0) + cmvn_stats(matrix)
-            elif len(matrix):
-                matrix = CMN[self.cmn](matrix)[numbers]
-            speakers.append(speaker)
-            found.append((matrix, numbers))
-        return [(self._stored(apply_cmvn(matrix, stats[speaker], self.divide) if self.by_speaker else matrix), numbers)
-                if len(matrix) else (matrix, numbers)
-                for speaker, (matrix, numbers) in zip(speakers, found, strict=True)]
+        found = ((speaker, matrix, self._voiced(matrix)) for speaker, matrix in self._mfcc(waveforms))
+        return [(self._stored(matrix), numbers) for matrix, numbers in self.normalisation.apply(found)]
+
+    def _voiced(self, matrix: np.ndarray) -> np.ndarray:
+        return np.flatnonzero(vad(matrix[:, 0], self.vad)) if len(matrix) else np.zeros(0, np.int64)
 
     def _mfcc(self, waveforms: Iterable[tuple[Hashable, np.ndarray]]) -> Iterator[tuple[Hashable, np.ndarray]]:
         """Yield speaker and MFCC (frames, D) of each waveform, as the first step writes them."""
