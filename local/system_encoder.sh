@@ -19,7 +19,8 @@ parse_options "$@" << 'END'
 --encoder= DIR              pretrained encoder: a folder in transformers' format, or a name on the Hugging Face hub
 --encoder-mode=frozen frozen|finetune  frozen: hidden states are made once, and the encoder itself is not trained;
                             finetune: it is, but for its convolutional front end
---encoder-layer= N+         whose hidden states are read, from 1 (default: the last)
+--encoder-layer= N          whose hidden states are read, from 1 (default: the last); all: those of all layers of a frozen
+                            encoder, which need as many times the disk, and of which training learns a weighted mean
 --encoder-precision=fp32 fp32|bf16  of a frozen encoder's arithmetic
 --cmn=none sliding|utterance|speaker|none  what is subtracted of frozen hidden states: the mean of 6 s around, of the utterance,
                             or of all recordings of the speaker, test speakers too, without labels
@@ -39,6 +40,7 @@ if [ "${opt[cmn-vars]}" = true ] && [ "${opt[cmn]}" != speaker ]; then
 fi
 found=$("$SER_ROOT/pyscripts/find_encoder.py" ${opt[encoder-layer]:+--layer "${opt[encoder-layer]}"} "${opt[encoder]}")
 mapfile -t found <<< "$found"
+[ "${found[1]}" != all ] || [ "${opt[encoder-mode]}" = frozen ] || die "--encoder-layer all is of --encoder-mode frozen"
 name=$(basename "${opt[encoder]}" | tr -c 'A-Za-z0-9.\n' -) plan=()
 if [ "${opt[encoder-mode]}" = finetune ]; then
   for option in cmn encoder-precision; do
@@ -49,6 +51,7 @@ if [ "${opt[encoder-mode]}" = finetune ]; then
   [ -z "${opt[encoder-layer]}" ] || name+=-layer${found[1]} plan+=(--layer "${found[1]}")
 else
   name+=-layer${found[1]}
+  [ "${found[1]}" != all ] || plan=(--layers "${found[3]}")
   [ "${opt[encoder-precision]}" = fp32 ] || name+=-${opt[encoder-precision]}
   raw=_$name
   [ "${opt[cmn]}" = none ] || name+=-${opt[cmn]}

@@ -60,6 +60,8 @@ def main() -> None:
     parser.add_argument("--weights", default="", metavar="FILE", help="of --init imagenet (default: torchvision's)")
     parser.add_argument("--encoder", default="", metavar="DIR", help="that a system which fine-tunes one starts from")
     parser.add_argument("--layer", type=int, default=0, metavar="N", help="its last layer that is used (default: all)")
+    parser.add_argument("--layers", type=int, default=1, metavar="N",
+                        help="whose hidden states are side by side in the features (default: %(default)s)")
     parser.add_argument("--seeds", default="0", help="blank-separated (default: %(default)s)")
     parser.add_argument("--tag", default="", help="last part of the folders' names (default: the options changed)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="training options over the recipe's own")
@@ -237,7 +239,8 @@ def named_init(init: str) -> tuple[str, str]:
 
 def resolve(args: argparse.Namespace, network: str, init: str) -> tuple[TrainOptions, str]:
     """Return the options of the runs and their tag."""
-    fixed = {"system": args.system, "network": network, "labels": args.labels, "layer": args.layer}
+    fixed = {"system": args.system, "network": network, "labels": args.labels, "layer": args.layer,
+             "layers": args.layers}
     if init == "random" and SYSTEMS[args.system].start != "random":
         fixed["freeze"] = ""  # layers that have learnt nothing are no use as they are
     places = [ROOT / "conf/train.yaml", ROOT / f"conf/{args.system}-{network}.yaml"]

@@ -22,6 +22,7 @@ from transformers import (
 
 from ser.base.errors import SerError
 from ser.nets.encoder import load_encoder
+from ser.nets.encoder_folder import ALL
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32,
         "conv_dim": (8,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
@@ -69,8 +70,8 @@ def batch(waves: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(np.concatenate(waves)), torch.tensor([len(wave) for wave in waves])
 
 
-def theirs(folder: Path, wave: np.ndarray, layer: int) -> torch.Tensor:
-    """What transformers makes of a waveform alone: the hidden states of a layer, of the last one after its norm."""
+def theirs(folder: Path, wave: np.ndarray, layer: int | str) -> torch.Tensor:
+    """What transformers makes of a waveform alone: a layer's states (the last one's after its norm), or all."""
     extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
     model = transformers.AutoModel.from_pretrained(folder).eval()
     with torch.inference_mode():
@@ -83,10 +84,11 @@ def theirs(folder: Path, wave: np.ndarray, layer: int) -> torch.Tensor:
             found = encoder(features, output_hidden_states=True)
         else:
             found = model(inputs["input_values"], output_hidden_states=True)
-    return (found.last_hidden_state if layer == 3 else found.hidden_states[layer])[0]
+    states = [*found.hidden_states[1:3], found.last_hidden_state]
+    return torch.cat(states, 2)[0] if layer == ALL else states[layer - 1][0]
 
 
-@pytest.mark.parametrize("layer", [1, 3])
+@pytest.mark.parametrize("layer", [1, 3, ALL])
 def test_hidden_states_are_transformers_own_in_any_batch(folder: Path, layer: int) -> None:
     encoder, waves = load_encoder(folder, layer), waveforms()
     with torch.inference_mode():

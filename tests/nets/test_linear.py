@@ -22,6 +22,23 @@ def test_logits_are_a_linear_layer_on_the_pooled_frames_of_each_utterance_alone(
     torch.testing.assert_close(net(frames, lengths), torch.stack(expected), atol=5e-3, rtol=0)
 
 
+def test_the_mean_of_layers_side_by_side_is_learnt() -> None:
+    """Logits of layers with equal weights are those of their mean; training moves weight to the layer that tells."""
+    torch.manual_seed(0)
+    net, plain = Linear(4, 2, "mean", "none", layers=3), Linear(4, 2, "mean", "none")
+    plain.load_state_dict({name: value for name, value in net.state_dict().items() if name != "layer_weights"})
+    lengths, labels = torch.full((40,), 5), torch.arange(40) % 2
+    layers = torch.randn(200, 3, 4)
+    layers[:, 1] += 2 * labels.repeat_interleave(5)[:, None] - 1
+    torch.testing.assert_close(net(layers.flatten(1), lengths), plain(layers.mean(1), lengths))
+    optimiser = torch.optim.Adam(net.parameters(), 0.05)
+    for _ in range(30):
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(net(layers.flatten(1), lengths), labels).backward()
+        optimiser.step()
+    assert net.layer_weights.softmax(0)[1] > 0.5
+
+
 def test_pooled_norm_takes_the_training_utterances_mean_and_variance() -> None:
     torch.manual_seed(0)
     net = Linear(4, 2, "mean", "batch")

@@ -16,6 +16,7 @@ import torch
 from small_project import SMALL
 from tiny_encoder import save_encoder
 
+from ser.apps.recogniser import Recogniser
 from ser.base.kaldi_tables import read_table
 from ser.data.arks import read_arks
 from ser.scoring.predictions import read_score
@@ -111,9 +112,24 @@ def test_other_normalisations_are_beside_each_other(command: list[str], tmp_path
     assert names == {cmn: f"encoder-tiny-layer2-{cmn}-linear" for cmn in names}
 
 
+def test_all_layers_with_learnt_weights_and_a_recording_of_ones_own(command: list[str]) -> None:
+    run([*command, "--encoder-layer", "all", "--scheme", "none", "--test-snr", "none", "--epochs", "2"])
+    work = Path(command[command.index("--work-dir") + 1])
+    [folder] = work.glob("exp*/encoder-tiny-layerall-linear_clean_none_random_*/seed0")
+    weights = torch.load(folder / "best.pt", weights_only=True)["model"]["layer_weights"]
+    assert weights.shape == (2,) and weights.abs().min() > 0
+    expected = read_score(folder / "score_test").predictions
+    wav = next(path for key, path in read_table(next(work.glob("data*")) / "test/wav.scp").items()
+               if key == expected.utterances[0])
+    [answer] = Recogniser(folder, "cpu").predict([work / wav])
+    assert list(answer.probabilities.values()) == pytest.approx(expected.posteriors[0].tolist(), abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--encoder-mode", "finetune", "--encoder-layer", "all"], "--encoder-layer all is of --encoder-mode frozen"),
+        (["--encoder-layer", "most"], "--layer: invalid layer_number value: 'most'"),
         (["--cmn-vars", "true"], "--cmn-vars true is for --cmn speaker, not for none"),
         (["--encoder", "nowhere/at/all"], "--encoder nowhere/at/all: no such folder"),
         (["--encoder-layer", "3"], "has layers 1 to 2"),

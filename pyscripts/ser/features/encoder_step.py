@@ -12,7 +12,7 @@ from ser.base.files import file_identity
 from ser.features.audio_step import AudioStep
 from ser.features.feature_step import Summary, add_arguments
 from ser.features.hidden_states import HiddenStates, describe
-from ser.nets.encoder_folder import RATE, read_encoder_folder
+from ser.nets.encoder_folder import RATE, layer_number, read_encoder_folder
 
 
 class EncoderStep(AudioStep):
@@ -54,6 +54,7 @@ def add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
         "--encoder", type=Path, required=True, metavar="DIR", help="folder that transformers' AutoModel reads"
     )
     parser.add_argument(
-        "--layer", type=int, metavar="N", help="whose hidden states are taken, from 1 (default: the last)"
+        "--layer", type=layer_number, metavar="N",
+        help="whose hidden states are taken, from 1; all: those of all layers, side by side (default: the last)"
     )
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="(default: %(default)s)")

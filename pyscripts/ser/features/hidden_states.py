@@ -13,7 +13,7 @@ from ser.base.errors import SerError
 from ser.data.arks import TWO_BYTES, as_compressed
 from ser.data.audio import AudioError, DecodedAudio, resample
 from ser.features.normalisation import Normalisation
-from ser.nets.encoder_folder import RATE, EncoderFolder
+from ser.nets.encoder_folder import RATE, EncoderFolder, layer_number
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,7 @@ _READ_SECONDS = 480  # of audio in memory, among which batches of like lengths a
 _BATCH_SECONDS = {"cpu": 16, "cuda": 240}  # of audio, padding included, in one forward pass
 
 
-def describe(folder: EncoderFolder, layer: int, precision: str) -> str:
+def describe(folder: EncoderFolder, layer: int | str, precision: str) -> str:
     """Return the options that made hidden states, a line each, as conf/encoder.conf and checkpoints have them."""
     return f"--encoder={folder.kind}-{folder.digest()}\n--layer={layer}\n--precision={precision}\n"
 
@@ -36,14 +36,14 @@ class HiddenStates:
 
     Attributes:
         folder: the encoder's.
-        layer: whose hidden states are read, from 1.
+        layer: whose hidden states are read, from 1; or `ALL`.
         precision: of the encoder's arithmetic, fp32 or bf16.
         device: where it runs.
         normalisation: over all frames.
     """
 
     folder: EncoderFolder
-    layer: int
+    layer: int | str
     precision: str
     device: torch.device
     normalisation: Normalisation | None = None
@@ -65,7 +65,7 @@ class HiddenStates:
             SerError: the folder holds another encoder than the one described; the message begins with `where`.
         """
         options, normalisation = Normalisation.split(front_end)
-        layer, precision = int(options["--layer"]), options["--precision"]
+        layer, precision = layer_number(options["--layer"]), options["--precision"]
         made = describe(folder, layer, precision).splitlines()[0].removeprefix("--encoder=")
         if made != options["--encoder"]:
             raise SerError(f"{where}: reads the encoder {options['--encoder']}, and {folder.path} holds {made}: its "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -15,6 +16,9 @@ class EmbeddingClassifier(nn.Module):
         angular: margin and scale of an `AngularMargin` output layer; None: a linear one after a ReLU.
         dropout: share of the embedding that is set to 0 in training, before a linear output layer.
         deviations: (D,) what each coefficient of the input is divided by; kept in checkpoints. None: nothing.
+        layers: how many hidden states, of as many layers of an encoder, are side by side in a frame. What is read of
+            several is their weighted mean, whose weights, the softmax of `layer_weights`, are learnt (Yang et al.,
+            SUPERB, Interspeech 2021).
 
     Attributes:
         output_layers: the layers that depend on the classes.
@@ -27,9 +31,11 @@ class EmbeddingClassifier(nn.Module):
         angular: tuple[float, float] | None = None,
         dropout: float = 0.0,
         deviations: Tensor | None = None,
+        layers: int = 1,
     ) -> None:
         super().__init__()
         self.register_buffer("deviations", deviations)
+        self.layer_weights = nn.Parameter(torch.zeros(layers)) if layers > 1 else None
         self.angular, self.dropout = angular, dropout
 
     def output_layer(self, dim: int, classes: int) -> nn.Module:
@@ -46,8 +52,11 @@ class EmbeddingClassifier(nn.Module):
         raise NotImplementedError
 
     def scaled(self, frames: Tensor) -> Tensor:
-        """Return the frames, each coefficient divided by its deviation."""
-        return frames if self.deviations is None else frames / self.deviations
+        """Return the frames, each coefficient divided by its deviation, and the mean of the layers."""
+        frames = frames if self.deviations is None else frames / self.deviations
+        if self.layer_weights is None:
+            return frames
+        return self.layer_weights.softmax(0).to(frames.dtype) @ frames.view(len(frames), len(self.layer_weights), -1)
 
     def activated(self, embeddings: Tensor) -> Tensor:
         """Return what a linear output layer reads of embeddings (B, dim)."""

@@ -20,20 +20,21 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
 from ser.base.errors import SerError
-from ser.nets.encoder_folder import RATE, EncoderConfig, read_encoder_folder
+from ser.nets.encoder_folder import ALL, RATE, EncoderConfig, read_encoder_folder
 
 _INT16_SCALE = 32768.0
 _NOT_NEEDED = ("masked_spec_embed", "decoder.")  # parameters that a folder may lack
 
 
-def load_encoder(path: str | os.PathLike[str], layer: int | None = None) -> Encoder:
+def load_encoder(path: str | os.PathLike[str], layer: int | str | None = None) -> Encoder:
     """Return the encoder of a folder in evaluation mode, cut off after a layer.
 
     Weights are safetensors, or pickles of tensors alone; code in the folder is never run.
 
     Args:
         path: a folder that transformers' `AutoModel` reads.
-        layer: number of the layer whose hidden states are wanted, from 1; None is the last one.
+        layer: number of the layer whose hidden states are wanted, from 1; None is the last one. `ALL`: those of every
+            layer, side by side.
 
     Raises:
         SerError: as `read_encoder_folder`, or there is no such layer, or the weights are damaged or incomplete.
@@ -74,9 +75,12 @@ def build_encoder(about: EncoderConfig, layer: int) -> Encoder:
     return _encoder(about, model, extractor, layer)
 
 
-def _encoder(about: EncoderConfig, model: nn.Module, extractor: Any, layer: int) -> Encoder:
+def _encoder(about: EncoderConfig, model: nn.Module, extractor: Any, layer: int | str) -> Encoder:
     kind = _Whisper if about.kind == "whisper" else _OfWaveforms
-    return kind(about, model, extractor, layer).eval()
+    encoder = kind(about, model, extractor, about.layers if layer == ALL else layer)
+    if layer == ALL:
+        encoder.all_layers, encoder.dim = True, about.layers * encoder.dim
+    return encoder.eval()
 
 
 class Encoder(nn.Module):
@@ -85,10 +89,12 @@ class Encoder(nn.Module):
     Attributes:
         dim: numbers of a hidden state.
         longest: samples of the longest waveform that it takes.
+        all_layers: whether hidden states of every layer are given, side by side, and not those of the last one alone.
     """
 
     dim: int
     longest: int
+    all_layers = False
 
     def checkpoint_gradients(self) -> None:
         """Have each layer's activations computed again for the gradient in training, and not kept until then."""
@@ -137,6 +143,8 @@ class _OfWaveforms(Encoder):
             self.encoder.layers = self.encoder.layers[:layer]
             if getattr(model.config, "do_stable_layer_norm", False):  # the norm after the last layer
                 self.encoder.layer_norm = nn.Identity()
+        for module in self.encoder.layers:
+            module.register_forward_hook(self._keep_states)
         for module in self.encoder.pos_conv_embed.modules():
             if isinstance(module, nn.Conv1d):
                 module.register_forward_pre_hook(self._clear_padding)
@@ -162,7 +170,14 @@ class _OfWaveforms(Encoder):
         x = self.projection(x.transpose(1, 2))
         x = x[0] if isinstance(x, tuple) else x
         self._inside = _mask(frames, x.shape[1], x.device)
-        return self.encoder(x, attention_mask=self._inside)[0]
+        self._states = []
+        last = self.encoder(x, attention_mask=self._inside)[0]
+        return torch.cat([*self._states[:-1], last], 2) if self.all_layers else last
+
+    def _keep_states(self, _: nn.Module, inputs: Any, outputs: Tensor | tuple[Tensor, ...]) -> None:
+        """Keep what a layer gives, if it is wanted."""
+        if self.all_layers:
+            self._states.append(outputs[0] if isinstance(outputs, tuple) else outputs)
 
     def _clear_padding(self, _: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
         """Have a convolution over frames (B, dim, T) read zeros beyond an utterance's end."""
@@ -195,9 +210,12 @@ class _Whisper(Encoder):
         x = F.dropout(x + self.positions.weight[: x.shape[1]], self.dropout, self.training)
         inside = _mask(frames, x.shape[1], x.device)
         attention_mask = create_bidirectional_mask(config=self.config, inputs_embeds=x, attention_mask=inside)
+        found = []
         for layer in self.layers:
             x = layer(x, attention_mask)
-        return self.norm(x)
+            found.append(x)
+        found[-1] = self.norm(x)
+        return torch.cat(found, 2) if self.all_layers else found[-1]
 
     def _mel(self, waveform: Tensor) -> Tensor:
         """Return the log-mel spectrogram (frames, bands) of a waveform."""

@@ -16,6 +16,7 @@ KINDS = {"hubert": "HuBERT", "wavlm": "WavLM", "wav2vec2": "wav2vec 2.0", "data2
 RATE = 16000  # Hz, of the audio that all of these models read
 SHORTEST = 400  # samples of a frame of every published one
 LONGEST = 60  # s, of those that state no limit: attention takes memory by the square of the length
+ALL = "all"  # in place of a layer's number
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
@@ -71,13 +72,20 @@ class EncoderFolder(EncoderConfig):
         """Return a hash of those files' content, which is the same wherever the folder is."""
         return fingerprint(*self.files)[:16]
 
-    def layer(self, number: int | None) -> int:
-        """Return the number of a layer, from 1; None is the last one. Raises SerError where there is no such layer."""
+    def layer(self, number: int | str | None) -> int | str:
+        """Return the number of a layer, from 1, or `ALL`; None is the last one. Raises SerError where there is none."""
         if number is None:
             return self.layers
+        if number == ALL:
+            return number
         if not 1 <= number <= self.layers:
             raise SerError(f"{self.path}: has layers 1 to {self.layers}, so none numbered {number}")
         return number
+
+
+def layer_number(text: str) -> int | str:
+    """Return what a command line says of a layer, its number or `ALL`, for argparse."""
+    return text if text == ALL else int(text)
 
 
 def is_encoder_folder(path: str | os.PathLike[str]) -> bool:

@@ -20,7 +20,8 @@ from ser.training.systems import SYSTEMS
 
 RECORD = "run"  # the part of a run's config.yaml that says what it was made from; everything else there is an option
 
-OF_RUNS = ("system", "network", "scheme", "seed", "init", "layer", "labels")  # what run.sh has options of its own for
+# What run.sh has options of its own for.
+OF_RUNS = ("system", "network", "scheme", "seed", "init", "layer", "layers", "labels")
 
 CHOICES = {
     "system": tuple(SYSTEMS),
@@ -42,7 +43,9 @@ CHOICES = {
 }
 FUNCTIONALS = ("mean", "deviation", "percentiles", "slope", "change")
 KERNELS = ("linear", "rbf")
-_POSITIVE = ("batch_size", "learning_rate", "critic_rate", "step_epochs", "step_factor", "scale", "crop", "width")
+_POSITIVE = (
+    "batch_size", "learning_rate", "critic_rate", "step_epochs", "step_factor", "scale", "crop", "width", "layers",
+)
 _TYPES = {"int": int, "float": (int, float), "int | float": (int, float), "str": str}
 
 
@@ -112,6 +115,7 @@ class TrainOptions:
     pass_seconds: int | float = 0
     step_updates: int = 0
     longest: int = 750
+    layers: int = 1
     postnet: str = "true"
     guided_attention: float = 0.0
     own_frames: float = 0.0

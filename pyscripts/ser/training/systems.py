@@ -149,7 +149,7 @@ def _resnet(dim: int, classes: int, options: TrainOptions) -> nn.Module:
 def _tdnn(dim: int, classes: int, options: TrainOptions) -> nn.Module:
     from ser.nets.tdnn import Tdnn
 
-    return Tdnn(dim, classes, options.width, **_of_classifier(dim, options))
+    return Tdnn(dim // options.layers, classes, options.width, **_of_classifier(dim, options))
 
 
 def _functionals_svm(dim: int, classes: int, options: TrainOptions) -> nn.Module:
@@ -161,7 +161,7 @@ def _functionals_svm(dim: int, classes: int, options: TrainOptions) -> nn.Module
 def _linear(dim: int, classes: int, options: TrainOptions) -> nn.Module:
     from ser.nets.linear import Linear
 
-    return Linear(dim, classes, options.pooling, options.pooled_norm, **_of_classifier(dim, options))
+    return Linear(dim // options.layers, classes, options.pooling, options.pooled_norm, **_of_classifier(dim, options))
 
 
 def _fine_tuned(
@@ -223,7 +223,7 @@ def _of_classifier(dim: int, options: TrainOptions) -> dict[str, Any]:
 
     return {
         "angular": (options.margin, options.scale) if options.loss == "aam" else None, "dropout": options.dropout,
-        "deviations": torch.ones(dim) if options.input_scaling == "deviations" else None,
+        "deviations": torch.ones(dim) if options.input_scaling == "deviations" else None, "layers": options.layers,
     }
 
 
