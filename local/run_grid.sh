@@ -36,7 +36,7 @@ parse_options "$@" << END
 --encoder= DIRS             emoaug: folders of pretrained encoders, as of run.sh; the first has all trainings, others, of
                             another kind (WavLM, data2vec-audio), that on clean data alone
 --encoder-mode=finetune finetune|frozen  emoaug: as of run.sh; the paper fine-tunes
---encoder-layer= N+         emoaug: likewise, of all of them
+--encoder-layer= LAYER      emoaug: likewise, of all of them
 --init= DIR                 copypaste: pre-trained model for the cells with x-vector initialisation; without it they wait,
                             and the tables show them as missing. random: leave them out. noise-mixup: random, or
                             imagenet, the default, of the network on images

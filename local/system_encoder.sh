@@ -19,7 +19,7 @@ parse_options "$@" << 'END'
 --encoder= DIR              pretrained encoder: a folder in transformers' format, or a name on the Hugging Face hub
 --encoder-mode=frozen frozen|finetune  frozen: hidden states are made once, and the encoder itself is not trained;
                             finetune: it is, but for its convolutional front end
---encoder-layer= N          whose hidden states are read, from 1 (default: the last); all: those of all layers of a frozen
+--encoder-layer= LAYER      whose hidden states are read, from 1 (default: the last); all: those of all layers of a frozen
                             encoder, which need as many times the disk, and of which training learns a weighted mean
 --encoder-precision=fp32 fp32|bf16  of a frozen encoder's arithmetic
 --cmn=none sliding|utterance|speaker|none  what is subtracted of frozen hidden states: the mean of 6 s around, of the utterance,
