@@ -21,6 +21,7 @@ from ser.data import corpus_table, speaker_splits
 from ser.data.audio import UtteranceReader
 from ser.data.corpus import EmotionRecording
 from ser.data.datadir import validate
+from ser.data.table_recordings import recordings
 
 if TYPE_CHECKING:
     from conftest import Shell
@@ -118,7 +119,7 @@ def test_files_of_one_name_are_told_apart(corpus: Path) -> None:
     lines = ["path,emotion,speaker"]
     for speaker, folder, emotion in itertools.product(("b", "b c", "b.c"), ("one", "two"), ("angry", "sad")):
         lines.append(f"{speaker}/{folder}/{emotion}.wav,{emotion},{speaker}")
-    found = corpus_table.recordings(corpus_table.read(write(corpus, lines, "alike.csv")))
+    found = recordings(corpus_table.read(write(corpus, lines, "alike.csv")))
     ids = {recording.utterance: recording.speaker for recording in found}
     assert len(ids) == 12 and all(name.startswith(f"{speaker}-") for name, speaker in ids.items())
     assert [ids[name] for name in sorted(ids)] == sorted(ids.values())

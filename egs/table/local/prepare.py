@@ -19,7 +19,7 @@ from ser.base.errors import SerError, run_main
 from ser.base.files import write_text
 from ser.base.kaldi_tables import read_table
 from ser.base.words import some
-from ser.data import corpus, corpus_table, speaker_splits
+from ser.data import corpus, corpus_table, speaker_splits, table_recordings
 from ser.data.corpus import EmotionRecording, Parser
 from ser.data.corpus_table import Table, emotion_name
 from ser.data.labels import NEUTRAL
@@ -49,8 +49,8 @@ def main() -> None:
         raise SerError(NO_TABLE)
     refuse_other_table(args.data_dir, args.corpus_dir)
     table = read_selected(args, tell=True)
-    recordings = corpus_table.recordings(table)
-    seconds = corpus_table.measure(table, recordings, args.nj, args.allow_partial)
+    recordings = table_recordings.recordings(table)
+    seconds = table_recordings.measure(table, recordings, args.nj, args.allow_partial)
     sets = divide(table, recordings, args.data_dir / SPEAKERS)
     check_training(table, sets)
     corpus.write_sets(args.data_dir, sets, seconds)
@@ -147,7 +147,7 @@ def folds(table: Table, data: Path) -> list[str]:
         return [str(number) for number in table.folds]
     if (data / SPEAKERS).is_file():
         return [name.removeprefix("fold") for name in read_table(data / SPEAKERS, sorted_keys=False)]
-    number = speaker_splits.number_of_groups(list(corpus_table.recordings(table)), speaker_splits.FEWEST_FOLDS)
+    number = speaker_splits.number_of_groups(list(table_recordings.recordings(table)), speaker_splits.FEWEST_FOLDS)
     return [str(fold) for fold in range(1, number + 1)]
 
 
