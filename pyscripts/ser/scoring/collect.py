@@ -114,11 +114,13 @@ def collect(
     conditions = tuple(sorted(runs, key=Condition.order))
     cells = {place: Cell(found, expected[place[0]]) for place, found in scores.items()}
     for condition in conditions:
+        lacking: dict[str, list[str]] = {}
         for test in tests:
             missing = [key for key in cells.get((condition, test), Cell({}, expected[condition])).missing
                        if (condition, test, key) not in reasons]
             if missing:
-                notes.append(f"* {condition.name} on {test} lacks {_describe(missing)}")
+                lacking.setdefault(_describe(missing, expected_folds), []).append(test)
+        notes += [f"* {condition.name} on {', '.join(those)} lacks {runs}" for runs, those in lacking.items()]
     return Results(
         recipe, exp_dir, next(iter(classes)), conditions, tests, expected_seeds, expected_folds, cells, tuple(notes)
     )
@@ -293,9 +295,10 @@ def _remedy(recipe: str, folder: Path) -> str:
             f"{folder.parent / 'config.yaml'}")
 
 
-def _describe(keys: Iterable[RunKey]) -> str:
-    """Return `fold1/seed0 fold1/seed2 …`, in order."""
-    return " ".join(
-        f"seed{seed}" if fold is None else f"fold{fold}/seed{seed}"
-        for fold, seed in sorted(keys, key=lambda key: (-1 if key[0] is None else key[0], key[1]))
-    )
+def _describe(keys: Iterable[RunKey], folds: Sequence[int | None] = ()) -> str:
+    """Return `fold1/seed0 fold1/seed2 …`, in order; of seeds in all of several folds, `seed0 seed2 of every fold`."""
+    keys = sorted(keys, key=lambda key: (-1 if key[0] is None else key[0], key[1]))
+    seeds = list(dict.fromkeys(seed for _, seed in keys))
+    if len(folds) > 1 and keys == [(fold, seed) for fold in folds for seed in seeds]:
+        return " ".join(f"seed{seed}" for seed in seeds) + " of every fold"
+    return " ".join(f"seed{seed}" if fold is None else f"fold{fold}/seed{seed}" for fold, seed in keys)
