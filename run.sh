@@ -12,7 +12,7 @@
 #   0  lists of utterances, speakers and emotions; speakers of train, dev and test are disjoint
 #   1  features of the system; mfcc: MFCC, energy VAD, mean normalisation, voiced frames
 #   2  copies of the training data that --train-data names (with noise and music at 10, 5, 0 dB; at other speeds; of
-#      other pitch; of other vocal tracts), and of the test data with noise (10, 0 dB)
+#      other pitch; of other vocal tracts; in other styles; in other emotions), and of the test data with noise (10, 0 dB)
 #   3  training: every scheme, fold and seed asked for
 #   4  scores on the clean, diluted and noisy test sets
 #   5  tables and figures of everything scored so far
@@ -35,9 +35,10 @@ read_options() {
 --network= NAME             the network that reads it (default: the system's first)
 --scheme='none se-cp n-cp n+se-cp' SCHEMES  of CopyPaste
 --train-data=clean D        clean, or with copies of it, of any of the kinds noise, speed (at 0.9 and 1.1 times the
-                            rate), pitch (2 semitones up or down), vtlp (vocal tract length perturbation) and emoaug1,
-                            emoaug2 … (so many in other styles, see --converter), as in clean+noise or
-                            clean+speed+vtlp; task speaker: clean or clean+noise
+                            rate), pitch (2 semitones up or down), vtlp (vocal tract length perturbation), emoaug1,
+                            emoaug2 … (so many in other styles, see --converter), cyclegan and stargan (neutral
+                            utterances in each other emotion, by a converter that is trained for it), as in clean+noise
+                            or clean+speed+vtlp; task speaker: clean or clean+noise
 --init= I                   random, imagenet, or the folder of a pre-trained model (default: random, and imagenet for
                             systems of images)
 --weights= FILE             ImageNet weights of the network under torchvision's names, .pth, .npz or .safetensors

@@ -77,6 +77,17 @@ copy_lists() {
   echo "$digest" > "$2/.lists"
 }
 
+# share_with_folders <features> <suffix> <folder>…: give each folder's train and dev its part of the features of all.
+share_with_folders() {
+  local folder set
+  for folder in "${@:3}"; do
+    for set in train dev; do
+      cut -d ' ' -f 1 "$folder/$set/utt2spk" |
+        subset_data_dir.sh --utt-list /dev/stdin "$1" "$folder/$set$2" > /dev/null
+    done
+  done
+}
+
 # of_runs <file> <key>…: print these values of each run of a file of runs (pyscripts/plan_runs.py), a line for each.
 of_runs() {
   python3 -c 'import json, sys

@@ -66,7 +66,7 @@ print(run["work"], run["train"][0], sep="\n")' "$converter/config.yaml")
 }
 
 make_copies() { # <name> <lists> <folder>…
-  local name=$1 folders=("${@:3}") folder set words vocoder='' i suffix lists runner=("${opt[cmd]}" "${opt[nj]}")
+  local name=$1 folders=("${@:3}") folder words vocoder='' i suffix lists runner=("${opt[cmd]}" "${opt[nj]}")
   words=$(system_words)
   mapfile -t words <<< "$words"
   for ((i = 0; i < ${#words[@]}; i += 2)); do
@@ -75,14 +75,7 @@ make_copies() { # <name> <lists> <folder>…
   suffix=$("$SER_ROOT/local/system_synthesis.sh" "${words[@]}" suffix)
   read -ra lists <<< "$2"
   guarded "$SER_ROOT/local/system_synthesis.sh" "${words[@]}" --nj "${opt[nj]}" --cmd "${opt[cmd]}" features "${lists[@]}"
-  if [ "${#lists[@]}" -eq 1 ]; then # of all folders' recordings
-    for folder in "${folders[@]}"; do
-      for set in train dev; do
-        cut -d ' ' -f 1 "$folder/$set/utt2spk" |
-          subset_data_dir.sh --utt-list /dev/stdin "${lists[0]}$suffix" "$folder/$set$suffix" > /dev/null
-      done
-    done
-  fi
+  [ "${#lists[@]}" -gt 1 ] || share_with_folders "${lists[0]}$suffix" "$suffix" "${folders[@]}"
   if [ "$tuning" != none ]; then
     mkdir -p "$(dirname "${lists[0]}")/log"
     # shellcheck disable=SC2086  # a runner comes with its options

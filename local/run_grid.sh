@@ -20,7 +20,8 @@
 # with and without noisy copies at 40, 20 and 15 dB, and CopyPaste's ResNet on the same blocks, with blocks split at random as in
 # the paper and by speaker; of IEMOCAP's improvised part with excitement in place of happiness, too.
 # --paper emoaug, Table 1: a linear layer on a pretrained encoder (--encoder), on clean data, with SE-CP, and with copies at
-# other speeds, of other pitch and of other vocal tracts; of IEMOCAP with excitement as happiness.
+# other speeds, of other pitch, of other vocal tracts, and in other emotions by CycleGAN and StarGAN; of IEMOCAP with
+# excitement as happiness.
 set -euo pipefail
 # shellcheck source=local/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -32,7 +33,7 @@ parse_options "$@" << END
 --network= NAME             noise-mixup: the network on images (default: alexnet)
 --weights= FILE             noise-mixup: its ImageNet weights, as of run.sh
 --train-data= DATA          of the recipes, each as of run.sh (default: clean clean+noise; emoaug: clean clean+speed
-                            clean+pitch clean+vtlp)
+                            clean+pitch clean+vtlp clean+cyclegan clean+stargan)
 --encoder= DIRS             emoaug: folders of pretrained encoders, as of run.sh; the first has all trainings, others, of
                             another kind (WavLM, data2vec-audio), that on clean data alone
 --encoder-mode=finetune finetune|frozen  emoaug: as of run.sh; the paper fine-tunes
@@ -67,7 +68,7 @@ fi
 if [ "${opt[paper]}" = emoaug ]; then
   [ -n "${opt[encoder]}" ] || die "--encoder: name the folder of a pretrained encoder"
   [ -z "${opt[init]}" ] || die "--init is not of --paper emoaug, which starts from --encoder"
-  train_data=${opt[train-data]:-clean clean+speed clean+pitch clean+vtlp} inits=('') systems=()
+  train_data=${opt[train-data]:-clean clean+speed clean+pitch clean+vtlp clean+cyclegan clean+stargan} inits=('') systems=()
   [ -z "$(xargs -n 1 basename <<< "${opt[encoder]}" | sort | uniq -d)" ] ||
     die "--encoder: two folders have the same name, which runs are told apart by; rename one of them"
   for encoder in ${opt[encoder]}; do

@@ -17,9 +17,10 @@
 #   report                make the tables and figures of everything scored so far
 #
 # Training data are a sum: clean, or with copies of it, of one kind or of several, in whatever order; their name has the
-# kinds in the order noise, speed, pitch, vtlp, emoaug. Copies in other styles have their number: emoaug4, or with
-# --balance true emoaug4-balanced; each fold has its own. Noisy copies of other SNRs or noises than the default ones are training
-# data of another name: --snr "20 15" --noise-kinds music makes train_noisy-music-20-15, and what is trained on them is
+# kinds in the order noise, speed, pitch, vtlp, emoaug, cyclegan, stargan. Copies in other styles have their number:
+# emoaug4, or with --balance true emoaug4-balanced; each fold has its own. So it has its own copies in other emotions,
+# cyclegan and stargan. Noisy copies of other SNRs or noises than the default ones are training data of another name:
+# --snr "20 15" --noise-kinds music makes train_noisy-music-20-15, and what is trained on them is
 # clean+noise-music-20-15 (m5 for -5 dB), which --train-data understands as well.
 set -euo pipefail
 # shellcheck source=local/common.sh
@@ -46,6 +47,7 @@ parse_options "$@" << 'END'
                             (default: conf/synthesis-finetune.yaml); none: it is taken as it is
 --balance=false BOOL        more such copies of rarer emotions, so that all are as many
 --reject-copies=true BOOL   false: keep such copies that have a fault, if they are 0.1 s long
+--conversion-config= FILE   training options of cyclegan and stargan over those of conf/world-<network>.yaml
 --embed-audio=false BOOL    stage 5: report.html holds the first 4 s of each test recording, instead of a link
 --
 # Set by run.sh
@@ -105,7 +107,7 @@ list_name+=$other_noise
 list_name=${list_name#-}
 
 # The copies to train on are words of the training data's name. What is peculiar to a kind stands here and in make_copy.
-kinds_of_copies='noise speed pitch vtlp emoaug' # in the order of names
+kinds_of_copies='noise speed pitch vtlp emoaug cyclegan stargan' # in the order of names
 [[ ${opt[train-data]} =~ ^clean(\+(${kinds_of_copies// /|})([1-9][0-9]*)?(-[A-Za-z0-9.-]*)?)*$ ]] ||
   die "--train-data is clean, or a sum such as clean+noise or clean+speed+vtlp, of ${kinds_of_copies}1 and so on; not" \
     "'${opt[train-data]}'"
@@ -215,6 +217,13 @@ make_copy() {
         --ngpu "${opt[ngpu]}" ${opt[train-threads]:+--train-threads "${opt[train-threads]}"} \
         --nj "${opt[nj]}" --cmd "${opt[cmd]}" copies "train$1" "$dirs" "${split_dirs[@]}"
       ;;
+    _cyclegan | _stargan)
+      [ -n "${opt[folds]}" ] || dirs="$data/train $data/dev"
+      guarded "$SER_ROOT/local/rival_copies.sh" --conversion-config "${opt[conversion-config]}" \
+        --reject-copies "${opt[reject-copies]}" --ngpu "${opt[ngpu]}" \
+        ${opt[train-threads]:+--train-threads "${opt[train-threads]}"} --nj "${opt[nj]}" --cmd "${opt[cmd]}" \
+        copies "${1#_}" "$dirs" "${split_dirs[@]}"
+      ;;
     *) guarded perturb_data_dir.sh --kind "${1#_}" "$train${opt[raw]}" "$train$1${opt[raw]}" ;;
   esac
 }
@@ -269,7 +278,7 @@ case "${args[*]}" in
   'sets copies')
     for copy in "${copies[@]}"; do
       case $copy in
-        _emoaug*) printf "%s/train$copy\n" "${split_dirs[@]}" ;; # which a fold does not share
+        _emoaug* | _cyclegan | _stargan) printf "%s/train$copy\n" "${split_dirs[@]}" ;; # which a fold does not share
         *) echo "$train$copy" ;;
       esac
     done
@@ -282,7 +291,7 @@ case "${args[*]}" in
   'share copies')
     if [ -n "${opt[folds]}" ]; then
       for copy in "${copies[@]}"; do
-        [[ $copy != _emoaug* ]] || continue
+        case $copy in _emoaug* | _cyclegan | _stargan) continue ;; esac
         share "$train$copy$suffix" train "train$copy$suffix" "$train$copy${opt[raw]}/utt2uniq"
       done
       for set in "${noisy_tests[@]}"; do share "$data/$set$suffix" test "$set$suffix"; done

@@ -1,30 +1,39 @@
 #!/usr/bin/env python3
-"""Copies of a data directory in other styles: EmoAug's training data.
+"""Copies of a data directory in other styles, EmoAug's training data, or in other emotions, its rivals'.
 
 Example: steps/convert_data_dir.sh --nj 4 --cmd "$train_cmd" --model exp/emoaug/fold1 --vocoder models/hifigan
            --copies 4 data/fold1/train data/fold1/train_emoaug4
 
-Each utterance of <data> is said anew in the style of another of the same speaker and emotion, never in its own. <data>
-has what the network was trained on (steps/make_mel.sh, extract_units.sh, extract_styles.sh, by the same vocoder,
-encoder, codebook and speaker encoder), utt2spk and utt2emo. <out-data> gets wav.scp (16 bits, in <out-data>/wav),
-utt2spk, utt2emo, text where there is one, utt2dur, utt2uniq, the utterance that a copy <utt>-emoaug1 is of, and
-utt2ref, the one whose style it has. Give it training data alone: a copy of a test utterance would be a leak.
+What is made depends on what was trained. By a network of synthesis each utterance of <data> is said anew in the style
+of another of the same speaker and emotion, never in its own. <data> has what the network was trained on
+(steps/make_mel.sh, extract_units.sh, extract_styles.sh, by the same vocoder, encoder, codebook and speaker encoder),
+utt2spk and utt2emo. By CycleGAN or StarGAN each neutral utterance is turned into every other emotion of the training,
+whose last network is taken; <data> has WORLD's features (steps/make_world.sh). Only neutral utterances are sources,
+since every one in every other emotion would be many times the data.
 
-A copy that does not stop within twice its source, is shorter than half of it or silent, or whose attention does not
-read all units in order, is rejected and tried again in another style, three times in all; then it is given up. Faults
-and copies given up are counted, and listed in <log>/convert_<name>.rejected. An utterance without another of its
-speaker and emotion has no copies, and is counted. What a copy is depends on its utterance, its number and the seed (and
-on what else is in <data> by rounding alone). What is there is not made again: a run that was killed goes on after its
-last 32 copies. A GPU is used where the job sees one.
+<out-data> gets wav.scp (16 bits, in <out-data>/wav), utt2spk, utt2emo, text where there is one, utt2dur, and utt2uniq,
+the utterance that a copy <utt>-emoaug1 or <utt>-cyclegan-angry is of. Copies in other styles have utt2ref, the one
+whose style it is; of those in other emotions utt2emo has that emotion. Give it training data alone: a copy of a test
+utterance would be a leak.
+
+A copy in another style that does not stop within twice its source, is shorter than half of it or silent, or whose
+attention does not read all units in order, is rejected and tried again in another style, three times in all; then it
+is given up. A copy in another emotion is given up where it is silent. Faults and copies given up are counted, and
+listed in <log>/convert_<name>.rejected. An utterance without another of its speaker and emotion has no copies in other
+styles, and is counted. What a copy is depends on its utterance, its number and the seed, or its emotion (and on what
+else is in <data> by rounding alone). What is there is not made again: a run that was killed goes on after its last 32
+copies. A GPU is used where the job sees one.
 """
 
 from __future__ import annotations
 
 import argparse
+from abc import ABC, abstractmethod
 from collections import Counter
 from pathlib import Path
 
-from ser.apps.converted import Batch
+from ser.apps.converted import Batch, Converter, Copy
+from ser.augment.emotion_copies import plan_emotion_copies
 from ser.augment.style_copies import plan_copies
 from ser.base.arguments import positive
 from ser.base.errors import SerError, run_main
@@ -34,12 +43,15 @@ from ser.base.progress import progress
 from ser.data import rearrange
 from ser.data.arks import ark_identities
 from ser.data.datadir import HOW_MADE, DataDir, spk2utt, validate
+from ser.data.labels import NEUTRAL
 from ser.features.feature_step import add_job_arguments, run_jobs
 from ser.nets.speechbrain_folder import HYPERPARAMS
 from ser.nets.vocoder_folder import GENERATOR, MelOptions, read_vocoder_folder
+from ser.training.options import TrainOptions
+from ser.training.run_folder import CONFIG, FINISHED
+from ser.training.systems import SYNTHESIS
 
 _BATCH = 32  # copies that are made side by side
-_TABLES = ("utt2spk", "utt2emo", "utt2num_frames", "units.txt", "styles.scp")
 _CARRIED = ("utt2spk", "utt2emo", "text", "utt2lang")
 
 
@@ -48,7 +60,7 @@ def main() -> None:
     add_job_arguments(parser)
     parser.add_argument("--nj", type=positive, default=4, metavar="N", help="number of jobs (default: 4)")
     parser.add_argument("--model", type=Path, required=True, metavar="RUN",
-                        help="folder of a finished training of synthesis, or a checkpoint")
+                        help="folder of a finished training of synthesis, CycleGAN or StarGAN, or a checkpoint")
     parser.add_argument("--vocoder", type=Path, metavar="DIR", help="folder of a HiFi-GAN in SpeechBrain's format "
                         "(default: Griffin and Lim's algorithm)")
     parser.add_argument("--copies", type=positive, default=1, metavar="N", help="of each utterance (default: 1)")
@@ -65,7 +77,7 @@ def main() -> None:
     args.log_dir = args.log_dir or args.out_dir / "log"
     if args.out_dir.resolve() == args.data_dir.resolve():
         raise SerError(f"{args.out_dir}: the copies would overwrite the data directory; give it another name")
-    conversion = _Conversion(args)
+    conversion = _conversion(args)
     if args.job is not None:
         conversion.run(args.job, args.nj)
     elif conversion.marker.is_current() and conversion.is_whole():
@@ -78,41 +90,48 @@ def main() -> None:
         conversion.collect()
 
 
-class _Conversion:
+class _Conversion(ABC):
     """A conversion of a data directory: its copies in batches, which are the same for any number of jobs."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        self.args, self.folder = args, args.out_dir.resolve() / "wav"
-        validate(args.data_dir, need=_TABLES)
+    tables: tuple[str, ...]  # that it reads
+    sets: str  # the table that says what a copy took, an utterance's style or an emotion
+
+    def __init__(self, args: argparse.Namespace, checkpoint: Path) -> None:
+        self.args, self.folder, self.checkpoint = args, args.out_dir.resolve() / "wav", checkpoint
+        validate(args.data_dir, need=self.tables)
         self.data = data = DataDir(args.data_dir)
         if copy := [name for name in HOW_MADE if data.has(name)]:
             raise SerError(f"{data.path}: is a copy itself (it has {copy[0]}); convert the original data")
-        self.checkpoint = args.model / "best.pt" if args.model.is_dir() else args.model
-        if not self.checkpoint.is_file():
-            raise SerError(f"{self.checkpoint}: no such model; train one (run.sh --task synthesis)")
-        self.vocoder = read_vocoder_folder(args.vocoder) if args.vocoder else None
-        files = [args.vocoder / HYPERPARAMS, args.vocoder / GENERATOR] if args.vocoder else []
-        styles = data.path / "styles.scp"
+        if not checkpoint.is_file():
+            raise SerError(f"{checkpoint}: no such model; train one (run.sh --task synthesis)")
+        indices = [name for name in self.tables if name.endswith(".scp")]
         digest = fingerprint(
-            self.checkpoint, *map(file_identity, files), *(data.path / name for name in _TABLES),
-            *sorted((data.path / "conf").glob("*.conf")),
-            sorted(ark_identities(styles, data.table("styles.scp")).values()), args.copies, args.balance, args.seed,
-            args.reject)
+            checkpoint, *(data.path / name for name in self.tables), *sorted((data.path / "conf").glob("*.conf")),
+            *(sorted(ark_identities(data.path / name, data.table(name)).values()) for name in indices), args.reject,
+            *self.options())
         self.marker = Marker(args.out_dir / ".convert_data_dir.done", digest)
-        copies, self.alone = plan_copies(
-            data.table("utt2spk"), data.table("utt2emo"), args.copies, args.balance == "true", args.seed)
-        if not copies:
-            raise SerError(f"{data.path}: no utterance has another of its speaker and emotion, whose style it could "
-                           "take; it has nothing to convert")
+        copies = self.plan()
         frames = data.table("utt2num_frames")
         copies.sort(key=lambda copy: (int(frames[copy.utterance]), copy.name))  # like lengths side by side
         self.batches = [Batch(begin // _BATCH, copies[begin : begin + _BATCH], self.folder, digest)
                         for begin in range(0, len(copies), _BATCH)]
 
+    @abstractmethod
+    def options(self) -> list[object]:
+        """Return what decides the copies besides the model, the data and --reject."""
+
+    @abstractmethod
+    def plan(self) -> list[Copy]:
+        """Return the copies to make. Raises SerError if there are none."""
+
+    @abstractmethod
+    def converter(self) -> Converter:
+        """Return what makes them. Raises SerError if the model is of another kind, or of other data."""
+
     def is_whole(self) -> bool:
         """Return whether the copies' tables and recordings are there."""
         try:
-            return "utt2ref" in validate(self.args.out_dir, need=("wav.scp", "utt2emo", "utt2ref"))
+            return bool(validate(self.args.out_dir, need=("wav.scp", "utt2emo", self.sets)))
         except SerError:
             return False
 
@@ -122,10 +141,83 @@ class _Conversion:
         own = self.batches[job - 1 :: jobs]
         for batch in progress(own, len(own), "converting", "batch"):
             if batch.outcomes() is None:
-                converter = converter or self._converter()
+                converter = converter or self.converter()
                 batch.run(converter)
 
-    def _converter(self):
+    def collect(self) -> None:
+        """Write the tables of the copies that are good, and list what was rejected."""
+        found = [batch.outcomes() for batch in self.batches]
+        if None in found:
+            raise SerError(f"{self.args.out_dir}: a job has not finished; see its log, and run the step again")
+        outcomes = {outcome.name: outcome for each, _ in found for outcome in each}
+        good = {name: outcome for name, outcome in sorted(outcomes.items()) if outcome.ref}
+        rejected = {name: "; ".join(f"{fault} ({ref})" for ref, fault in outcome.faults)
+                    for name, outcome in outcomes.items() if outcome.faults}
+        log = self.args.log_dir / f"convert_{self.args.out_dir.resolve().name}.rejected"
+        log.unlink(missing_ok=True)
+        if rejected:
+            write_table(log, rejected)
+        faults = Counter(fault for outcome in outcomes.values() for _, fault in outcome.faults)
+        counted = "".join(f"\n  {count} {fault}" for fault, count in faults.most_common())
+        if not good:
+            raise SerError(f"{self.args.out_dir}: all {len(outcomes)} copies were rejected, listed in {log}; train the "
+                           f"model longer, or hear them with --reject false:{counted}")
+        write = {name: {copy: self.data.table(name)[outcome.utterance] for copy, outcome in good.items()}
+                 for name in _CARRIED if self.data.has(name)}
+        uniq = self.data.table("utt2uniq") if self.data.has("utt2uniq") else {}
+        write["utt2uniq"] = {name: uniq.get(outcome.utterance, outcome.utterance) for name, outcome in good.items()}
+        write[self.sets] = {name: outcome.ref for name, outcome in good.items()}
+        write["utt2dur"] = {name: f"{outcome.seconds:.6g}" for name, outcome in good.items()}
+        write["wav.scp"] = {name: str(self.folder / f"{name}.wav") for name in good}
+        write["spk2utt"] = spk2utt(write["utt2spk"])
+        if self.data.has("spk2gender"):
+            write["spk2gender"] = {speaker: self.data.table("spk2gender")[speaker] for speaker in write["spk2utt"]}
+        rearrange.write(self.args.out_dir, write, {})
+        for path in self.folder.glob("*.wav"):
+            if path.stem not in good:
+                path.unlink()
+        for path in self.folder.glob("batch*.json"):
+            if int(path.stem.removeprefix("batch")) >= len(self.batches):
+                path.unlink()
+        self.marker.write(())  # steps may since drop utterances, and a rerun must not undo that
+        seconds = sum(outcome.seconds for outcome in good.values())
+        spent = {part: sum(each[part] for _, each in found) / seconds for part in ("network", "vocoder")}
+        print(f"{self.args.out_dir}: {len(good)} copies of {len(self.data.utterances)} utterances, "
+              f"{seconds / 3600:.2f} h, {len(outcomes) - len(good)} given up{self.left_out()}; real-time factor "
+              f"{spent['network']:.3f} (network) + {spent['vocoder']:.3f} (vocoder)")
+        if faults:
+            print(f"attempts rejected, listed in {log}:{counted}")
+
+    def left_out(self) -> str:
+        """Return what to say of utterances without copies."""
+        return ""
+
+
+class _OfStyles(_Conversion):
+    """EmoAug's: each utterance in the style of others."""
+
+    tables = ("utt2spk", "utt2emo", "utt2num_frames", "units.txt", "styles.scp")
+    sets = "utt2ref"
+
+    def options(self) -> list[object]:
+        args = self.args
+        self.vocoder = read_vocoder_folder(args.vocoder) if args.vocoder else None
+        files = [args.vocoder / HYPERPARAMS, args.vocoder / GENERATOR] if args.vocoder else []
+        return [*map(file_identity, files), args.copies, args.balance, args.seed]
+
+    def plan(self) -> list[Copy]:
+        args, data = self.args, self.data
+        copies, self.alone = plan_copies(
+            data.table("utt2spk"), data.table("utt2emo"), args.copies, args.balance == "true", args.seed)
+        if not copies:
+            raise SerError(f"{data.path}: no utterance has another of its speaker and emotion, whose style it could "
+                           "take; it has nothing to convert")
+        return copies
+
+    def left_out(self) -> str:
+        return f", {len(self.alone)} utterances without another of their speaker and emotion"
+
+    def converter(self) -> Converter:
         import torch
 
         from ser.apps.convert import Converter
@@ -165,50 +257,55 @@ class _Conversion:
                            "name the vocoder that the spectrograms were made for (steps/make_mel.sh --vocoder)")
         return made
 
-    def collect(self) -> None:
-        """Write the tables of the copies that are good, and list what was rejected."""
-        found = [batch.outcomes() for batch in self.batches]
-        if None in found:
-            raise SerError(f"{self.args.out_dir}: a job has not finished; see its log, and run the step again")
-        outcomes = {outcome.name: outcome for each, _ in found for outcome in each}
-        good = {name: outcome for name, outcome in sorted(outcomes.items()) if outcome.ref}
-        rejected = {name: "; ".join(f"{fault} ({ref})" for ref, fault in outcome.faults)
-                    for name, outcome in outcomes.items() if outcome.faults}
-        log = self.args.log_dir / f"convert_{self.args.out_dir.resolve().name}.rejected"
-        log.unlink(missing_ok=True)
-        if rejected:
-            write_table(log, rejected)
-        faults = Counter(fault for outcome in outcomes.values() for _, fault in outcome.faults)
-        counted = "".join(f"\n  {count} {fault}" for fault, count in faults.most_common())
-        if not good:
-            raise SerError(f"{self.args.out_dir}: all {len(outcomes)} copies were rejected, listed in {log}; train the "
-                           f"model longer, or hear them with --reject false:{counted}")
-        write = {name: {copy: self.data.table(name)[outcome.utterance] for copy, outcome in good.items()}
-                 for name in _CARRIED if self.data.has(name)}
-        uniq = self.data.table("utt2uniq") if self.data.has("utt2uniq") else {}
-        write["utt2uniq"] = {name: uniq.get(outcome.utterance, outcome.utterance) for name, outcome in good.items()}
-        write["utt2ref"] = {name: outcome.ref for name, outcome in good.items()}
-        write["utt2dur"] = {name: f"{outcome.seconds:.6g}" for name, outcome in good.items()}
-        write["wav.scp"] = {name: str(self.folder / f"{name}.wav") for name in good}
-        write["spk2utt"] = spk2utt(write["utt2spk"])
-        if self.data.has("spk2gender"):
-            write["spk2gender"] = {speaker: self.data.table("spk2gender")[speaker] for speaker in write["spk2utt"]}
-        rearrange.write(self.args.out_dir, write, {})
-        for path in self.folder.glob("*.wav"):
-            if path.stem not in good:
-                path.unlink()
-        for path in self.folder.glob("batch*.json"):
-            if int(path.stem.removeprefix("batch")) >= len(self.batches):
-                path.unlink()
-        self.marker.write(())  # steps may since drop utterances, and a rerun must not undo that
-        seconds = sum(outcome.seconds for outcome in good.values())
-        spent = {part: sum(each[part] for _, each in found) / seconds for part in ("network", "vocoder")}
-        print(f"{self.args.out_dir}: {len(good)} copies of {len(self.data.utterances)} utterances, "
-              f"{seconds / 3600:.2f} h, {len(outcomes) - len(good)} given up, {len(self.alone)} utterances without "
-              "another of their speaker and emotion; real-time factor "
-              f"{spent['network']:.3f} (network) + {spent['vocoder']:.3f} (vocoder)")
-        if faults:
-            print(f"attempts rejected, listed in {log}:{counted}")
+
+class _OfEmotions(_Conversion):
+    """CycleGAN's and StarGAN's: each neutral utterance in the other emotions."""
+
+    tables = ("utt2spk", "utt2emo", "utt2num_frames", "feats.scp")
+    sets = "utt2emo"
+
+    def options(self) -> list[object]:
+        for name, default in (("vocoder", None), ("copies", 1), ("balance", "false"), ("seed", 0)):
+            if getattr(self.args, name) != default:
+                raise SerError(f"--{name}: is of copies in other styles; {self.checkpoint} makes other emotions")
+        return []
+
+    def plan(self) -> list[Copy]:
+        from ser.training.checkpoint import load_checkpoint
+
+        self.trained = load_checkpoint(self.checkpoint)
+        if self.trained["options"]["system"] != "world":
+            raise SerError(f"{self.checkpoint}: is no network that {self.checkpoint.parent / CONFIG} says; train again")
+        emotions = [name for name in self.trained["classes"] if name != NEUTRAL]
+        copies = plan_emotion_copies(self.data.table("utt2emo"), emotions, self.trained["options"]["network"])
+        if not copies:
+            raise SerError(f"{self.data.path}: has no {NEUTRAL} utterance to turn into {', '.join(emotions)}")
+        return copies
+
+    def converter(self) -> Converter:
+        import torch
+
+        from ser.apps.convert_emotion import EmotionConverter
+        from ser.features.directories import front_end
+        from ser.training.checkpoint import build_model
+
+        if front_end([self.data.path]) != self.trained["front_end"]:
+            raise SerError(f"{self.data.path}: its features are not those that {self.checkpoint} was trained on; make "
+                           "them by steps/make_world.sh of this version, and train again")
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return EmotionConverter(build_model(self.trained, device), self.trained["classes"],
+                                self.data.path / "feats.scp", self.args.reject == "true", device)
+
+
+def _conversion(args: argparse.Namespace) -> _Conversion:
+    """Return the conversion that a model is for, by the config.yaml beside it."""
+    folder = args.model if args.model.is_dir() else args.model.parent
+    system = TrainOptions.read([folder / CONFIG]).system if (folder / CONFIG).is_file() else SYNTHESIS
+    if system != "world":
+        return _OfStyles(args, folder / "best.pt" if args.model.is_dir() else args.model)
+    if args.model.is_dir() and not (folder / FINISHED).exists():
+        raise SerError(f"{folder}: its training has not finished; finish it, or name {folder / 'last.pt'}")
+    return _OfEmotions(args, folder / "last.pt" if args.model.is_dir() else args.model)
 
 
 if __name__ == "__main__":

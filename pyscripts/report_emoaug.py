@@ -2,7 +2,7 @@
 """Make Table 1 of the EmoAug paper, ours beside the paper's.
 
 Reads experiment folders as pyscripts/report.py does; prints the table of each corpus, and writes emoaug.md and
-emoaug.csv. Rows that are only quoted, not built, or not trained say so.
+emoaug.csv. Rows that are only quoted, or not trained, say so.
 
 example:
   pyscripts/report_emoaug.py --set iemocap egs/iemocap/exp_merge-excited --encoder \\

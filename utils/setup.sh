@@ -5,7 +5,7 @@
 # on that import together; nothing in it is changed. Otherwise .venv in the project's root is used, made first if it is not
 # there; an installation that was interrupted is taken up where it stopped.
 # With SER_DEV=1 in the environment requirements-dev.txt (tests, linters) counts as required too, and with
-# SER_SYNTHESIS=1 requirements-synthesis.txt (SpeechBrain, for EmoAug's pretrained networks).
+# SER_SYNTHESIS=1 requirements-synthesis.txt (SpeechBrain, for EmoAug's pretrained networks, and WORLD).
 # Nothing outside .venv is ever written or changed.
 
 ser_setup() {

@@ -14,7 +14,8 @@ from tiny_recordings import write_recordings
 from ser.base.kaldi_tables import read_table
 from ser.data.arks import read_arks
 from ser.features.directories import front_end
-from ser.features.world import COLUMNS, CONTOUR, LEVEL, RATE, VOICED, analyse, synthesise, wavelet_components
+from ser.features.world import RATE, analyse, synthesise, wavelet_components
+from ser.nets.world_columns import COLUMNS, CONTOUR, LEVEL, VOICED
 
 
 def voiced_sound(seconds: float, low: float = 120.0, high: float = 180.0) -> tuple[np.ndarray, np.ndarray]:

@@ -121,13 +121,14 @@ def test_the_emoaug_grid_has_the_papers_conditions_and_other_encoders_on_clean_d
         return done.stdout + done.stderr
 
     encoders = ("--encoder", f"{tmp_path}/one {tmp_path}/two")
-    assert "0 of 6 runs are finished" in run(*encoders)
+    assert "0 of 8 runs are finished" in run(*encoders)
     runs = [json.loads(line) for line in (tmp_path / "work/grid/iemocap.jsonl").open()]
     names = [f"encoder-one-finetune-linear_{condition}_pretrained" for condition in (
-        "clean_none", "clean_se-cp", "clean+speed_none", "clean+pitch_none", "clean+vtlp_none")]
+        "clean_none", "clean_se-cp", "clean+speed_none", "clean+pitch_none", "clean+vtlp_none", "clean+cyclegan_none",
+        "clean+stargan_none")]
     assert [run["out"] for run in runs] == [f"exp_merge-excited/{name}/fold1/seed0" for name in (
         *names, "encoder-two-finetune-linear_clean_none_pretrained")]
-    assert [list(run["tests"]) for run in runs] == [["test", "test_diluted"]] * 6
+    assert [list(run["tests"]) for run in runs] == [["test", "test_diluted"]] * 8
     said = run("--encoder", f"{tmp_path}/one", "--encoder-mode", "frozen", "--encoder-layer", "1", "--train-data",
                "clean+speed+vtlp")
     assert "encoder-one-layer1-linear_clean+speed+vtlp_none_random/fold1/seed0" in said

@@ -86,7 +86,7 @@ def test_ours_stand_beside_the_papers(exp: Path) -> None:
     assert rows["WavLM Large"][-2:] == ["70.62", "—"]
     assert rows["Data2Vec Large"][0] == "quoted: no folder of data2vec-audio given"
     assert rows["CNN-ELM+STC attention"] == ["quoted from another paper", *["—"] * 5, "61.32", "60.43"]
-    assert rows["HuBERT Large StarGAN"][0] == "not built"
+    assert rows["HuBERT Large StarGAN"][0] == "missing: no runs on clean+stargan, No CP"
     assert rows["HuBERT Large EmoAug"][0] == "missing: no runs on clean+emoaug4, No CP"
     assert len(table.notes) == 1
 

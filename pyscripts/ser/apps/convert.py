@@ -66,10 +66,10 @@ class Converter:
                 samples = None
                 if not (fault and self.reject):
                     samples = self._sound(mel, spent)
-                    fault = fault or _sound_fault(samples)
+                    fault = fault or sound_fault(samples)
                 if fault:
                     outcome.faults.append((ref, fault))
-                if samples is None or (fault and self.reject) or not _is_usable(samples, self.rate):
+                if samples is None or (fault and self.reject) or not is_usable(samples, self.rate):
                     rejected.append(copy)
                     continue
                 with atomic_path(folder / f"{copy.name}.wav") as temporary:
@@ -135,12 +135,13 @@ def attention_fault(attention: np.ndarray) -> str | None:
     return None
 
 
-def _is_usable(samples: np.ndarray, rate: int) -> bool:
+def is_usable(samples: np.ndarray, rate: int) -> bool:
     """Return whether a waveform has features at all, with or without a fault."""
     return len(samples) >= _LEAST_SECONDS * rate and bool(np.isfinite(samples).all())
 
 
-def _sound_fault(samples: np.ndarray) -> str | None:
+def sound_fault(samples: np.ndarray) -> str | None:
+    """Return what is wrong with a waveform from -1 to 1, without a look at its length; None if nothing is."""
     if not len(samples) or not np.isfinite(samples).all():
         return "has numbers that are none"
     level = 20 * np.log10(np.sqrt(np.square(samples, dtype=np.float64).mean()) + 1e-12)

@@ -6,13 +6,24 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from ser.augment.emotion_copies import EmotionCopy
 from ser.augment.style_copies import StyleCopy
 from ser.base.files import write_text
 
-if TYPE_CHECKING:  # it needs torch, and what is done already does not need it
-    from ser.apps.convert import Converter
+Copy = StyleCopy | EmotionCopy
+
+
+class Converter(Protocol):
+    """What makes copies: in `ser.apps.convert` in other styles, in `ser.apps.convert_emotion` in other emotions."""
+
+    def convert(self, copies: Sequence[Copy], folder: Path) -> tuple[list[Outcome], dict[str, float]]:
+        """Make copies, and write <folder>/<name>.wav of each that is good.
+
+        Returns:
+            What became of each, and the seconds that the network and the vocoder took.
+        """
 
 
 @dataclass
@@ -22,9 +33,9 @@ class Outcome:
     Attributes:
         name: its utterance id.
         utterance: its source.
-        ref: whose style it has; '' for one that was given up.
+        ref: whose style it has, or which emotion; '' for one that was given up.
         seconds: how long it is.
-        faults: what was wrong with each attempt that was rejected, with the style.
+        faults: what was wrong with each attempt that was rejected, with the style or emotion.
     """
 
     name: str
@@ -37,7 +48,7 @@ class Outcome:
 class Batch:
     """Some of the copies of a data directory, which are made side by side, and the record of what became of them."""
 
-    def __init__(self, number: int, copies: Sequence[StyleCopy], folder: Path, digest: str) -> None:
+    def __init__(self, number: int, copies: Sequence[Copy], folder: Path, digest: str) -> None:
         """`folder` is where waveforms and records go, `digest` tells the models, data and options."""
         self.copies, self.folder, self.digest = copies, folder, digest
         self._record = folder / f"batch{number}.json"

@@ -12,15 +12,9 @@ from typing import Any
 import numpy as np
 
 from ser.base.errors import SerError
+from ser.nets.world_columns import APERIODICITY, CEPSTRUM, COEFFICIENTS, CONTOUR, LEVEL, SCALES, VOICED
 
 RATE, SHIFT = 16000, 0.005  # Hz; seconds from frame to frame
-COEFFICIENTS, SCALES = 36, 10
-CEPSTRUM = slice(0, COEFFICIENTS)  # columns of a row
-CONTOUR = slice(COEFFICIENTS, COEFFICIENTS + SCALES)  # wavelet components of log F0, the finest first
-LEVEL = COEFFICIENTS + SCALES  # log F0 less these
-VOICED = LEVEL + 1  # 1 or 0
-APERIODICITY = slice(VOICED + 1, VOICED + 2)  # coded, in dB: one band at this rate
-COLUMNS = APERIODICITY.stop
 CONF = "conf/world.conf"
 DESCRIPTION = f"--sample-rate={RATE}\n--frame-shift={SHIFT:g}\n--mel-cepstrum={COEFFICIENTS}\n--f0-scales={SCALES}\n"
 _LOWEST, _HIGHEST = 71.0, 800.0  # F0 in Hz; the lowest one also decides how long CheapTrick's windows are

@@ -18,7 +18,7 @@ from ser.scoring.significance import bootstrap_f1, interval, randomisation_p
 
 TRAIN_DATA = {"clean": "Clean", "clean+noise": "Clean+Noise"}  # the papers', with their titles
 _KINDS = {"clean": "Clean", "noise": "Noise", "speed": "Speed", "pitch": "Pitch", "vtlp": "VTLP",
-          "emoaug": "EmoAug"}  # of training data
+          "emoaug": "EmoAug", "cyclegan": "CycleGAN", "stargan": "StarGAN"}  # of training data
 _COUNTED = re.compile(r"(?P<kind>[a-z]+)(?P<number>\d*)")  # of copies, how many
 
 ELSEWHERE = "@"  # stands in the name of training data before the corpus that they are of, where it is another

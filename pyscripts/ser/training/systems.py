@@ -76,6 +76,18 @@ def _synthesis() -> type[Objective]:
     return SpeechSynthesis
 
 
+def _cyclegan_conversion() -> type[Objective]:
+    from ser.training.conversion import CycleGanConversion
+
+    return CycleGanConversion
+
+
+def _stargan_conversion() -> type[Objective]:
+    from ser.training.conversion import StarGanConversion
+
+    return StarGanConversion
+
+
 def _support_vectors() -> type[Objective]:
     from ser.training.support_vectors import SupportVectors
 
@@ -217,6 +229,18 @@ def _synthesiser(dim: Sequence[int], units: int, options: TrainOptions) -> nn.Mo
     return Synthesiser(style, options.width, units, bands, options.postnet == "true", options.dropout)
 
 
+def _cyclegan(dim: int, emotions: int, options: TrainOptions) -> nn.Module:
+    from ser.nets.conversion import CycleGan
+
+    return CycleGan(emotions, options.width)
+
+
+def _stargan(dim: int, emotions: int, options: TrainOptions) -> nn.Module:
+    from ser.nets.conversion import StarGan
+
+    return StarGan(emotions, options.width)
+
+
 def _of_classifier(dim: int, options: TrainOptions) -> dict[str, Any]:
     """Return the arguments of an `EmbeddingClassifier`."""
     import torch
@@ -283,6 +307,11 @@ _OF_SYNTHESIS = (
     "step_epochs", "step_updates", "step_factor", "width", "dropout", "postnet", "longest", "guided_attention",
     "own_frames", "own_from", "own_until", "adversarial", "critic_rate", "fakes",
 )
+_OF_CONVERSION = (
+    "seed", "labels", "epochs", "min_updates", "patience", "select", "batch_size", "optimiser", "learning_rate",
+    "rates", "beta1", "beta2", "weight_decay", "schedule", "warmup_epochs", "step_epochs", "step_updates",
+    "step_factor", "width", "critic_rate",
+)
 _TDNN = Network("Kaldi's x-vector network (Snyder et al., ICASSP 2018)", _tdnn)
 
 SYSTEMS: dict[str, System] = {
@@ -320,5 +349,13 @@ SYSTEMS: dict[str, System] = {
         {"tacotron": Network("EmoAug's: Tacotron 2 that says units in a style", _synthesiser, _synthesis, _OF_SYNTHESIS,
                              by_loss=True)},
         _load_speech, _share_features, frame_counts, read_labels, _speech_digest, _speech_made_by, False,
+    ),
+    "world": System(
+        "WORLD's features, for conversion from neutral to other emotions",
+        {"cyclegan": Network("CycleGANs of spectrum and F0 (Zhou et al., Odyssey 2020)", _cyclegan,
+                             _cyclegan_conversion, _OF_CONVERSION, by_loss=True),
+         "stargan": Network("StarGAN of the spectrum (Rizos et al., ICASSP 2020)", _stargan, _stargan_conversion,
+                            _OF_CONVERSION, by_loss=True)},
+        *_FEATURES, False, of=SYNTHESIS,
     ),
 }
