@@ -17,7 +17,7 @@ export SER_DEV=1
 . "$SER_ROOT/utils/parse_options.sh"
 parse_options "$@" << 'END'
 --out=exp/benchmarks DIR    where results go
---parts='frontend mixing training ceiling evaluation growth recipe scale runners synthesis finetuning images' PARTS  which
+--parts='frontend mixing training ceiling evaluation growth recipe scale runners synthesis encoder finetuning perturb images' PARTS  which
 --quick=true BOOL           minutes; false: more data and rounds, and growth over whole epochs
 --device=auto auto|cpu|cuda  of the parts with a network
 --threads= N+               CPU threads of the parts with a network; all cores if not given
@@ -70,7 +70,8 @@ options() {
     ceiling) options=("${network[@]}" "${data[@]}" "${turns[@]}") ;;
     growth) options=("${network[@]}" "${data[@]}" "${turns[@]}" --png "$out/growth.png") ;;
     recipe) options=("${network[@]}" --corpus-dir "$corpus_dir") ;;
-    synthesis | finetuning) options=("${network[@]}" "${turns[@]}") ;;
+    synthesis | encoder | finetuning) options=("${network[@]}" "${turns[@]}") ;;
+    perturb) options=("${turns[@]}") ;;
     images) options=(--corpus-dir "$corpus_dir" --noise-dir "$musan_dir/noise" "${turns[@]}") ;;
     *) options=() ;;
   esac
