@@ -18,11 +18,11 @@ utterance would be a leak.
 
 A copy in another style that does not stop within twice its source, is shorter than half of it or silent, or whose
 attention does not read all units in order, is rejected and tried again in another style, three times in all; then it
-is given up. A copy in another emotion is given up where it is silent. Faults and copies given up are counted, and
-listed in <log>/convert_<name>.rejected. An utterance without another of its speaker and emotion has no copies in other
-styles, and is counted. What a copy is depends on its utterance, its number and the seed, or its emotion (and on what
-else is in <data> by rounding alone). What is there is not made again: a run that was killed goes on after its last 32
-copies. A GPU is used where the job sees one.
+is given up. A copy in another emotion is given up where it is silent or no sound at all. Faults and copies given up
+are counted, and listed in <log>/convert_<name>.rejected. An utterance without another of its speaker and emotion has
+no copies in other styles, and is counted. What a copy is depends on its utterance, its number and the seed, or its
+emotion (and on what else is in <data> by rounding alone). What is there is not made again: a run that was killed goes
+on after its last 32 copies. A GPU is used where the job sees one.
 """
 
 from __future__ import annotations
