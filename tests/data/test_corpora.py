@@ -137,6 +137,9 @@ def test_ravdess_real(shared: Path, shell: Shell, tmp_path: Path):
     done = shell(f"egs/ravdess/local/prepare.py --corpus-dir {corpus} --nj 2 {data}")
     assert read_table(data / "all" / "utt2emo") == dict(sorted(labels.items()))
     assert emotions(data / "all") == {"neutral": 288, "happy": 192, "sad": 192, "angry": 192}
+    said = read_table(data / "all" / "text")
+    assert said["Actor01-03-01-01-01-01-01-01"] == "Kids are talking by the door" and len(said) == 864
+    assert set(said.values()) == {"Kids are talking by the door", "Dogs are sitting by the door"}
     assert "864 at 16000 Hz mono" in done.stdout
     missing = 1440 - sum(1 for _ in corpus.glob("Actor_*/*.wav"))
     assert f"{missing} of the 1440 official recordings are not here" in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -48,5 +49,13 @@ def test_from_audio_to_tables_with_copies_in_other_styles(tmp_path: Path) -> Non
     assert (data / "train_emoaug1_tiny-layer2/feats.scp").exists() and "Clean+EmoAug1" in said
     (tuned,) = data.glob("converter-*")
     assert "learning_rate: 1.0e-05" in (tuned / "config.yaml").read_text()
+    judge = [str(ROOT / "pyscripts/score_copies.py"), "--speaker-encoder", str(tmp_path / "ge2e"), "--recogniser",
+             str(next(work.glob("exp*/encoder-*/seed0"))), "--number", "12", str(next(data.glob("train_synthesis-*"))),
+             str(copies)]  # fmt: skip
+    done = subprocess.run(judge, capture_output=True, text=True, cwd=work, timeout=300)
+    assert done.returncode == 0, done.stderr
+    judged = json.loads((copies / "copies.json").read_text())
+    assert judged["copies"] == 12 and 0 <= judged["own_speaker_in_percent"] <= 100 >= judged["emotion_heard_in_percent"]
+    assert -1 <= judged["cosine_to_others"] <= 1
     again = run(work, *options, "--converter", str(converter), "--stop-stage", "3")
     assert "converted copies of" in again and "up to date" in again and "epoch 1/1" not in again

@@ -27,6 +27,7 @@ EMOTIONS = {
     "01": "neutral", "02": "calm", "03": "happy", "04": "sad",
     "05": "angry", "06": "fearful", "07": "disgust", "08": "surprised",
 }  # fmt: skip
+STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
 CLASSES = {"neutral": "neutral", "happy": "happy", "sad": "sad", "angry": "angry"}
 REMEDY = "name the folder that holds Actor_01 … Actor_24, or a new folder to have the corpus fetched into"
 
@@ -36,7 +37,7 @@ def official_files() -> list[str]:
     return [
         f"Actor_{actor:02d}/03-01-{emotion}-{intensity}-{statement}-{repetition}-{actor:02d}.wav"
         for actor, emotion, intensity, statement, repetition in itertools.product(
-            ACTORS, EMOTIONS, ("01", "02"), ("01", "02"), ("01", "02")
+            ACTORS, EMOTIONS, ("01", "02"), STATEMENTS, ("01", "02")
         )
         if (emotion, intensity) != ("01", "02")
     ]
@@ -62,12 +63,14 @@ def find(folder: Path, calm: str, allow_partial: bool) -> list[EmotionRecording]
     for path in sorted(folder.glob("Actor_*/*.wav")):
         name = f"{path.parent.name}/{path.name}"
         if name in official:
-            emotion = EMOTIONS[path.name.split("-")[2]]
+            emotion, statement = (path.name.split("-")[field] for field in (2, 4))
+            emotion = EMOTIONS[emotion]
             found[emotion] += 1
             official.remove(name)
             if emotion in classes:
                 speaker = path.parent.name.replace("_", "")
-                recordings.append(EmotionRecording(f"{speaker}-{path.stem}", speaker, classes[emotion], path))
+                recordings.append(EmotionRecording(f"{speaker}-{path.stem}", speaker, classes[emotion], path,
+                                                   text=STATEMENTS[statement]))
         elif (match := re.fullmatch(r"03-01-.*-(\d\d)\.wav", path.name)) and match[1] != path.parent.name[-2:]:
             raise SerError(f"{path}: a recording of actor {match[1]} in another's folder; move it to Actor_{match[1]}")
         else:
