@@ -21,6 +21,7 @@ from ser.nets.world_columns import CEPSTRUM, CONTOUR, CONVERTED
 NEUTRAL_CLASS = 0  # neutral is the first of a network's emotions
 PARTS = {"spectrum": CEPSTRUM, "contour": CONTOUR}
 _BLOCKS = 6
+_LEAST = 1e-3  # deviation that counts: the coarsest wavelet scales of short utterances hardly have any
 _STEP = 4  # frames become a quarter as many on the way through a generator
 
 
@@ -42,9 +43,8 @@ class Converter(nn.Module):
     def learn_statistics(self, emotion: int, rows: Tensor) -> None:
         """Take the means and deviations of an emotion's rows, (n, columns)."""
         rows = rows[:, CONVERTED]
-        deviations = rows.std(0, correction=0)
         self.means[emotion] = rows.mean(0)
-        self.deviations[emotion] = torch.where(deviations > 1e-6, deviations, 1.0)
+        self.deviations[emotion] = rows.std(0, correction=0).clamp_min(_LEAST)
 
     def normalised(self, rows: Tensor, emotions: Tensor) -> Tensor:
         """Turn rows (B, T, columns) of these emotions (B,) into what networks read, (B, C, T)."""
