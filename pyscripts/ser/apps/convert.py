@@ -20,7 +20,7 @@ from ser.base.files import atomic_path
 ATTEMPTS = 3  # styles that are tried before a copy is given up
 LONGEST, SHORTEST = 2.0, 0.5  # frames of a copy, in those of its source
 _LEAST_SECONDS = 0.1
-_SILENCE_DB = -50.0  # root mean square of a waveform from -1 to 1, below which nothing is heard
+_SILENCE_DB = -70.0  # root mean square of a waveform from -1 to 1, below which nothing is heard; corpora have -60
 _FOCUS, _MONOTONE, _COVERED, _END = 0.2, 0.9, 0.8, 0.9  # least shares, see `attention_fault`
 
 
