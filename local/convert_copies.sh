@@ -44,7 +44,7 @@ system_words() {
   local known words given work train suffix codebook i found=''
   known=$("$SER_ROOT/local/system_synthesis.sh" --list-options)
   words=$("$SER_ROOT/pyscripts/plan_runs.py" --driver-options "$converter/config.yaml")
-  mapfile -t words <<< "$words"
+  mapfile -t words < <(printf '%s' "$words") # none of a training that run.sh did not plan
   read -ra given <<< "${opt[converter-options]}"
   words+=(${given[@]+"${given[@]}"})
   for ((i = 0; i < ${#words[@]}; i += 2)); do
