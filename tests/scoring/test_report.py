@@ -297,6 +297,21 @@ def test_models_and_tags_stand_side_by_side(exp):
     assert found[Condition("mfcc16k-resnet", "reverb", "n-cp", "random")].to_none is None  # no No CP of its own
 
 
+def test_copies_are_compared_with_clean_training(exp, monkeypatch, tmp_path):
+    for seed in range(3):
+        write_run(exp, "mfcc-resnet_clean+noise_none_random", f"seed{seed}", same(0))
+    found = collect(exp, "corpus").significance("test")
+    noisy = found[Condition("mfcc-resnet", "clean+noise", "none", "random")]
+    assert noisy.to_none is None and noisy.to_clean.points == pytest.approx(40) and noisy.to_clean.p == 2 / 2**4
+    assert found[Condition("mfcc-resnet", "clean", "n-cp", "random")].to_clean is None
+    run_report(monkeypatch, "--exp-dir", exp, "--out", tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "**Against No CP and clean training, clean test**" in text
+    assert "| Clean+Noise | random | No CP | 100.0 [100.0, 100.0] | — | — | +40.0 [+40.0, +40.0] | 0.125 |" in text
+    rows = list(csv.DictReader((tmp_path / "significance.csv").open()))
+    assert next(row["difference_to_clean"] for row in rows if row["train_data"] == "clean+noise") == "40.0000"
+
+
 def test_the_baseline_stands_beside_what_has_to_beat_it(exp, monkeypatch, capsys, tmp_path):
     """Each of 4 speakers has 70 % right by the baseline, which has one seed whatever the others have."""
     for test in TESTS:

@@ -11,7 +11,7 @@ from typing import Any
 from ser.augment.copypaste import SCHEMES
 from ser.scoring.metrics import MEASURES
 from ser.scoring.predictions import recordings_used
-from ser.scoring.results import Condition, Difference, Results, test_title
+from ser.scoring.results import Condition, Difference, Results, Significance, test_title
 
 Figure = Callable[[dict[str, Any]], float]  # a figure of the content of score.json
 
@@ -142,20 +142,27 @@ def measure_tables(results: Results) -> list[ResultTable]:
 
 
 def significance_table(results: Results, test: str) -> ResultTable:
-    """Make the table of intervals and tests against No CP and the baseline, if there is one, a row per condition."""
-    baseline = any(condition.is_baseline for condition in results.conditions)
+    """Make the table of intervals and tests, a row per condition.
+
+    They are against No CP, and where there are such runs, against training on clean data alone and the baseline.
+    """
+    known = results.significance(test)
+    others: dict[str, Callable[[Significance], Difference | None]] = {"No CP": lambda found: found.to_none}
+    if any(found.to_clean for found in known.values()):
+        others["clean training"] = lambda found: found.to_clean
+    if any(condition.is_baseline for condition in results.conditions):
+        others["the baseline"] = lambda found: found.to_baseline
 
     def cells(condition: Condition) -> list[str]:
-        found = results.significance(test).get(condition)
-        if found is None:
-            return ["lacks runs", *["—"] * (4 if baseline else 2)]
+        if (found := known.get(condition)) is None:
+            return ["lacks runs", *["—"] * 2 * len(others)]
         low, high = found.f1_interval
-        differences = [found.to_none, found.to_baseline] if baseline else [found.to_none]
-        return [f"{found.f1:.1f} [{low:.1f}, {high:.1f}]", *(text for each in differences for text in _shown(each))]
+        differences = (_shown(of(found)) for of in others.values())
+        return [f"{found.f1:.1f} [{low:.1f}, {high:.1f}]", *(text for each in differences for text in each)]
 
-    header = ["Weighted F1 [95 %]", "Difference to No CP [95 %]", "p"]
-    header += ["Difference to the baseline [95 %]", "p"] if baseline else []
-    title = "Against No CP and the baseline" if baseline else "Against No CP"
+    header = ["Weighted F1 [95 %]", *(cell for name in others for cell in (f"Difference to {name} [95 %]", "p"))]
+    *first, last = others
+    title = f"Against {', '.join(first)} and {last}" if first else f"Against {last}"
     return _condition_table(f"{title}, {test_title(test)}", results, [test], header, cells)
 
 

@@ -90,6 +90,12 @@ class Condition:
         """The same with features not normalised by speaker: with sliding means, or hidden states as they are."""
         return replace(self, model=re.sub(r"-speaker(-vars)?(?=-)", "", self.model))
 
+    @property
+    def on_clean(self) -> Condition:
+        """The same, trained on clean data alone."""
+        _, mark, corpus = self.train_data.partition(ELSEWHERE)
+        return replace(self, train_data=f"clean{mark}{corpus}")
+
     def of_scheme(self, scheme: str) -> Condition:
         """Return the condition of another scheme in the same row."""
         return replace(self, scheme=scheme)
@@ -213,14 +219,15 @@ class Difference:
 class Significance:
     """How sure the weighted F1 of a complete cell is (see `ser.scoring.significance`), in per cent.
 
-    `f1` is of the folds pooled. The differences are None where there is nothing to compare with: for No CP itself, for
-    a baseline itself, and where the other cell is not complete.
+    `f1` is of the folds pooled. The differences are to No CP, to training on clean data alone, and to the baseline;
+    they are None where there is nothing to compare with: for these themselves, and where the other cell lacks runs.
     """
 
     speakers: int
     f1: float
     f1_interval: tuple[float, float]
     to_none: Difference | None = None
+    to_clean: Difference | None = None
     to_baseline: Difference | None = None
 
 
@@ -269,6 +276,7 @@ class Results:
                 condition: Significance(
                     len(own.speakers), own.f1, interval(own.samples),
                     own.difference(drawn.get(condition.of_scheme("none"))) if condition.scheme != "none" else None,
+                    own.difference(drawn.get(condition.on_clean)) if condition.on_clean != condition else None,
                     own.difference(drawn.get(self.baseline_of(condition))),
                 )
                 for condition, own in drawn.items()
