@@ -144,11 +144,11 @@ def _significance_text(results: Results) -> str:
     pooled = "with the folds of a seed pooled, " if results.folds else ""
     text = (
         f"Weighted F1 {pooled}averaged over seeds, with a 95 % bootstrap interval over speakers ({RESAMPLES} "
-        "resamples, percentiles); the difference to No CP on the same utterances with its own interval, and where there "
-        "are copies, to training on clean data alone; and p, two-sided, of a paired randomisation test that exchanges "
-        "the outputs of whole speakers (every exchange up to 14 speakers). p is not corrected for making several "
-        "comparisons. Neither covers the spread over seeds, which the ± of the tables above shows. Cells that lack runs "
-        "have no interval."
+        "resamples, percentiles); the difference to No CP on the same utterances with its own interval, and where "
+        "there are copies, to training on clean data alone; and p, two-sided, of a paired randomisation test that "
+        "exchanges the outputs of whole speakers (every exchange up to 14 speakers). p is not corrected for making "
+        "several comparisons. Neither covers the spread over seeds, which the ± of the tables above shows. Cells that "
+        "lack runs have no interval."
     )
     if any(condition.is_baseline for condition in results.conditions):
         text += (
