@@ -11,16 +11,14 @@ Usage: python3 tests/benchmarks/bench_encoder.py [--encoder DIR] [--layer N] [--
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 import transformers
-from common import interleaved, markdown, ratio, report
+from common import interleaved, markdown, ratio, recordings, report
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -29,18 +27,7 @@ from ser.features.hidden_states import HiddenStates
 from ser.nets.encoder_folder import RATE, layer_number, read_encoder_folder
 from ser.training.device import set_up_device
 
-SHARED = Path(os.environ.get("SER_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 SIZE = 2048  # of the matrices
-
-
-def recordings(count: int) -> list[np.ndarray]:
-    """Return waveforms at int16 scale: RAVDESS's where it is, else noise of its lengths."""
-    files = sorted((SHARED / "data/ravdess").glob("Actor_*/*.wav"))
-    if files:
-        chosen = files[:: max(1, len(files) // count)][:count]
-        return [soundfile.read(file, dtype="int16", always_2d=True)[0][:, 0].astype(np.float32) for file in chosen]
-    random = np.random.default_rng(0)
-    return [3000 * random.standard_normal(int(seconds * RATE), np.float32) for seconds in random.uniform(3, 5, count)]
 
 
 def main() -> None:

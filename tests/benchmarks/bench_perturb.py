@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
@@ -23,22 +22,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-from common import interleaved, markdown, ratio, report
+from common import RATE, interleaved, markdown, ratio, recordings, report
 
 from ser.base.arguments import positive
 from ser.features.perturb import Perturbation
 
-RATE = 16000
-SHARED = Path(os.environ.get("SER_SHARED", Path(__file__).resolve().parents[3] / "shared"))
-
-
-def recordings(count: int) -> list[np.ndarray]:
-    """Return waveforms at int16 scale: RAVDESS's where it is, else noise of its lengths."""
-    files = sorted((SHARED / "data/ravdess").glob("Actor_*/*.wav"))[:count]
-    if files:
-        return [soundfile.read(file, dtype="int16", always_2d=True)[0][:, 0].astype(np.float32) for file in files]
-    random = np.random.default_rng(0)
-    return [3000 * random.standard_normal(int(seconds * RATE), np.float32) for seconds in random.uniform(3, 5, count)]
 
 
 def peers(folder: Path, waves: list[np.ndarray]) -> dict[str, tuple[str, Callable[[], object]]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import kaldiio
 import numpy as np
+import soundfile
 import torch
 
 from ser.base.kaldi_tables import read_table, write_table
@@ -22,6 +23,8 @@ from ser.data.arks import ArkWriter
 CLASSES = ("angry", "happy", "neutral", "sad")
 BANDS = 23
 RAVDESS_UTTERANCES = 864
+RATE = 16000  # Hz, of the recordings there
+SHARED = Path(os.environ.get("SER_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 
 
 def parse_options(
@@ -77,6 +80,16 @@ def _examples(source: Path | None, count: int) -> Iterator[tuple[str, np.ndarray
     for index in range(count):
         utterance = str(order[index % len(order)])
         yield f"utt{index:07d}", np.array(matrices[utterance], np.float32), emotions[utterance]
+
+
+def recordings(count: int) -> list[np.ndarray]:
+    """Waveforms at int16 scale: RAVDESS's, spread over its speakers, or noise of 3 to 5 s where it is not."""
+    files = sorted((SHARED / "data/ravdess").glob("Actor_*/*.wav"))
+    if files:
+        chosen = files[:: max(1, len(files) // count)][:count]
+        return [soundfile.read(file, dtype="int16", always_2d=True)[0][:, 0].astype(np.float32) for file in chosen]
+    random = np.random.default_rng(0)
+    return [3000 * random.standard_normal(int(seconds * RATE), np.float32) for seconds in random.uniform(3, 5, count)]
 
 
 def _like_ravdess(random: np.random.Generator) -> int:
