@@ -28,7 +28,6 @@ from ser.base.arguments import positive
 from ser.features.perturb import Perturbation
 
 
-
 def peers(folder: Path, waves: list[np.ndarray]) -> dict[str, tuple[str, Callable[[], object]]]:
     """Return, by name, the kind that each peer does and what does it to all recordings."""
     found: dict[str, tuple[str, Callable[[], object]]] = {}
