@@ -109,7 +109,7 @@ list_name=${list_name#-}
 # The copies to train on are words of the training data's name. What is peculiar to a kind stands here and in make_copy.
 kinds_of_copies='noise speed pitch vtlp emoaug cyclegan stargan' # in the order of names
 [[ ${opt[train-data]} =~ ^clean(\+(${kinds_of_copies// /|})([1-9][0-9]*)?(-[A-Za-z0-9.-]*)?)*$ ]] ||
-  die "--train-data is clean, or a sum such as clean+noise or clean+speed+vtlp, of ${kinds_of_copies}1 and so on; not" \
+  die "--train-data is clean, or a sum such as clean+noise or clean+speed+vtlp, of ${kinds_of_copies/emoaug/emoaug1}; not" \
     "'${opt[train-data]}'"
 declare -A word_of=()
 for word in $(tr + ' ' <<< "${opt[train-data]#clean}"); do

@@ -217,7 +217,7 @@ def test_paths_are_the_callers(tmp_path: Path) -> None:
         (["--cmn", "global"], "--cmn is one of sliding, utterance, speaker, none"),
         (["--mfcc-config", "/nowhere"], "--mfcc-config /nowhere: no such file"),
         (["--train-data", "noise"], "--train-data is clean, or a sum such as clean+noise"),
-        (["--train-data", "clean+tempo"], "of noise speed pitch vtlp emoaug1 and so on; not 'clean+tempo'"),
+        (["--train-data", "clean+tempo"], "of noise speed pitch vtlp emoaug1 cyclegan stargan; not 'clean+tempo'"),
         (["--train-data", "clean+speed+speed"], "speed is there twice"),
         (["--train-data", "clean+speed-0.8"], "speed has no options"),
         (["--train-data", "clean+speed2"], "speed has no options"),
