@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from stopped_training import train_until
 
 from ser.base.errors import SerError
 from ser.base.kaldi_tables import write_table
@@ -68,18 +69,7 @@ def test_it_learns_and_interrupted_within_an_epoch_is_never_interrupted(
     history = read_history(whole)
     assert len(history) == 3 and all(np.isfinite(list(record.values())[2:5]).all() for record in history)
     assert history[-1]["dev_shift"] > 0
-    step, steps = objective.step, []
-
-    def stopped(self, plan, epoch):
-        steps.append(epoch)
-        if len(steps) == 8:
-            trainer.stopped_by.append(15)
-        return step(self, plan, epoch)
-
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(objective, "step", stopped)
-        trainer = Trainer(run(data, cut, network=network), CPU)
-        trainer.train()
+    train_until(8, run(data, cut, network=network), objective, monkeypatch)
     train(data, cut, network=network)
     one, other = (load_checkpoint(folder / "last.pt") for folder in (whole, cut))
     assert all(torch.equal(one[part][name], other[part][name]) for part in ("model", "critics") for name in one[part])

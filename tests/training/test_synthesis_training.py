@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from stopped_training import train_until
 
 from ser.augment.length_batches import LengthBatches
 from ser.base.errors import SerError
@@ -96,18 +97,7 @@ def test_interrupted_within_an_epoch_is_never_interrupted(
     data, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, float]
 ) -> None:
     whole, cut = (trained if not changes else train(data, tmp_path / "whole", **changes)), tmp_path / "cut"
-    step, steps = SpeechSynthesis.step, []
-
-    def stopped(self, plan, epoch):
-        steps.append(epoch)
-        if len(steps) == 8:
-            trainer.stopped_by.append(15)
-        return step(self, plan, epoch)
-
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(SpeechSynthesis, "step", stopped)
-        trainer = Trainer(run(data, cut, **changes), CPU)
-        trainer.train()
+    train_until(8, run(data, cut, **changes), SpeechSynthesis, monkeypatch)
     train(data, cut, **changes)
     assert same(whole / "last.pt", cut / "last.pt") and same(whole / "best.pt", cut / "best.pt")
     if changes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -109,19 +109,12 @@ class HiddenStates:
         Returns:
             (frames, D) float32 and (frames,) int64.
         """
-        speakers: list[Hashable] = []
-
-        def numbered() -> Iterator[tuple[int, np.ndarray]]:
-            for number, (speaker, samples) in enumerate(waveforms):
-                speakers.append(speaker)
-                yield number, samples
-
-        stored = (as_compressed(states, TWO_BYTES) for _, states in self.of(numbered()))
-        found = [(states, np.arange(len(states))) for states in stored]
+        named = (((number, speaker), samples) for number, (speaker, samples) in enumerate(waveforms))
+        stored = ((speaker, as_compressed(states, TWO_BYTES)) for (_, speaker), states in self.of(named))
+        found = [(speaker, states, np.arange(len(states))) for speaker, states in stored]
         if self.normalisation is None:
-            return found
-        normalised = self.normalisation.apply((speaker, *each) for speaker, each in zip(speakers, found, strict=True))
-        return [(as_compressed(states, TWO_BYTES), numbers) for states, numbers in normalised]
+            return [(states, numbers) for _, states, numbers in found]
+        return [(as_compressed(states, TWO_BYTES), numbers) for states, numbers in self.normalisation.apply(found)]
 
     def of(self, waveforms: Iterable[tuple[Hashable, np.ndarray]]) -> Iterable[tuple[Hashable, np.ndarray]]:
         """Yield the name and the hidden states (frames, D) float32 of each of many (name, waveform), in their order.
