@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# System synthesis: a network says units in a style; of each utterance it reads units, mel spectrogram and style vector.
+# System synthesis: a network says units in a style; of each utterance it reads units, mel spectrogram, and what its style
+# is heard in.
 #
 # Usage: local/system_synthesis.sh [options] features <data>…    make the features <data><suffix> of data directories
 #        local/system_synthesis.sh [options] name|suffix|raw     print what names of runs, of directories of features, and
 #                                                                of what they are made from have for these options
+#        local/system_synthesis.sh [options] plan                print what pyscripts/plan_runs.py is told, a word a line
 #
 # Without --codebook one is fitted to the first of the data directories, once: codebook<suffix>.npz beside it. What is
 # fine-tuned takes that of its pre-training, since units of another are other sounds.
@@ -17,7 +19,8 @@ parse_options "$@" << 'END'
 --encoder-layer= N+         whose hidden states, from 1 (default: the last; HuBERT base: 6, Whisper base: 4)
 --codebook= FILE            centres of the units, .npz or .npy (default: fitted to the recipe's recordings)
 --num-units=200 N+          … of so many units
---speaker-encoder= DIR      pretrained encoder of styles: ECAPA-TDNN in SpeechBrain's format, or a GE2E encoder
+--speaker-encoder= DIR      pretrained encoder of styles, which is trained on with the network (--freeze style_encoder: is
+                            not): ECAPA-TDNN in SpeechBrain's format, or a GE2E encoder
 --vocoder= DIR              HiFi-GAN in SpeechBrain's format, which says what a mel spectrogram is (default: as
                             SpeechBrain's for 16 kHz)
 --
@@ -58,7 +61,7 @@ make_features() { # <data>…
     guarded fit_codebook.sh --cmd "${opt[cmd]}" --num-units "${opt[num-units]}" "$states" "$codebook"
   fi
   guarded make_mel.sh "${jobs[@]}" ${vocoder:+--vocoder "$vocoder"} --also "${made[*]:1}" "${made[0]}"
-  guarded extract_styles.sh "${jobs[@]}" --speaker-encoder "$speaker_encoder" --also "${made[*]:1}" "${made[0]}"
+  guarded make_styles.sh "${jobs[@]}" --speaker-encoder "$speaker_encoder" --also "${made[*]:1}" "${made[0]}"
   guarded extract_units.sh "${jobs[@]}" --encoder "${found[0]}" --layer "${found[1]}" --codebook "$codebook" \
     --also "${made[*]:1}" "${made[0]}"
 }
@@ -67,9 +70,10 @@ case $verb in
   name) echo "synthesis-$name" ;;
   suffix) echo "$suffix" ;;
   raw) ;;
+  plan) printf '%s\n' --encoder "$speaker_encoder" ;;
   features)
     cd "${opt[work-dir]}"
     make_features "${args[@]:1}"
     ;;
-  *) die "expected features <data>…, name, suffix or raw, not '$verb' (--help explains)" ;;
+  *) die "expected features <data>…, name, suffix, raw or plan, not '$verb' (--help explains)" ;;
 esac

@@ -6,7 +6,7 @@ Example: steps/convert_data_dir.sh --nj 4 --cmd "$train_cmd" --model exp/emoaug/
 
 What is made depends on what was trained. By a network of synthesis each utterance of <data> is said anew in the style
 of another of the same speaker and emotion, never in its own. <data> has what the network was trained on
-(steps/make_mel.sh, extract_units.sh, extract_styles.sh, by the same vocoder, encoder, codebook and speaker encoder),
+(steps/make_mel.sh, extract_units.sh, make_styles.sh, by the same vocoder, encoder, codebook and speaker encoder),
 utt2spk and utt2emo. By CycleGAN or StarGAN each neutral utterance is turned into every other emotion of the training,
 whose last network is taken; <data> has WORLD's features (steps/make_world.sh). Only neutral utterances are sources,
 since every one in every other emotion would be many times the data.
@@ -30,6 +30,7 @@ from __future__ import annotations
 import argparse
 from abc import ABC, abstractmethod
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 from ser.apps.converted import Batch, Converter, Copy
@@ -237,12 +238,17 @@ class _OfStyles(_Conversion):
             raise SerError(f"{data.path}: made with {' '.join(sorted(ours - theirs)) or 'nothing'}, and "
                            f"{self.checkpoint} was trained on data of {' '.join(sorted(theirs - ours)) or 'nothing'}; "
                            "make its spectrograms, units and styles by the same folders (steps/make_mel.sh, "
-                           "extract_units.sh, extract_styles.sh)")
+                           "extract_units.sh, make_styles.sh)")
         mel = self._mel_options()
         units, _ = read_units([data.path], data.utterances)
-        styles = dict(zip(data.utterances, read_styles([data.path], data.utterances), strict=True))
+        heard = dict(zip(data.utterances, read_styles([data.path], data.utterances), strict=True))
+
+        @cache
+        def style(utterance: str) -> torch.Tensor:
+            return network.style_of(torch.from_numpy(heard[utterance]))
+
         return Converter(
-            network, load_vocoder(self.vocoder, mel).to(device), units, styles,
+            network, load_vocoder(self.vocoder, mel).to(device), units, style,
             {utterance: int(frames) for utterance, frames in data.table("utt2num_frames").items()},
             mel.sample_rate, self.args.seed, self.args.reject == "true", device)
 

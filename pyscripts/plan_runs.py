@@ -30,6 +30,7 @@ from ser.base.files import write_text
 from ser.data.labels import EMOTION_TABLE
 from ser.nets.encoder_folder import is_encoder_folder
 from ser.nets.imagenet import SUFFIXES, find_weights
+from ser.nets.speaker_folder import is_speaker_folder
 from ser.scoring.results import BASELINE, ELSEWHERE
 from ser.training.options import CHOICES, OF_RUNS, TrainOptions, checked, meant, read_config, read_values
 from ser.training.run_folder import CONFIG, FINISHED, refuse_other_options
@@ -148,10 +149,10 @@ def plan(args: argparse.Namespace, splits: list[dict]) -> Iterator[Run]:
         raise SerError(f"--tag {args.tag!r}: letters, digits, '.', '+', '-' and '_' only")
     if (start := args.init or system.start) == "imagenet":
         init_name, init = start, str(find_weights(network, args.weights))
-    elif system.start == "encoder" and (start == "encoder" or is_encoder_folder(start)):
+    elif system.start == "encoder" and (start == "encoder" or is_encoder_folder(start) or is_speaker_folder(start)):
         init_name, init = "pretrained", os.path.abspath(args.encoder if start == "encoder" else start)
     elif system.start == "encoder" and start == "random":
-        raise SerError("--init random: what is fine-tuned starts from the encoder, or from a run that fine-tuned it")
+        raise SerError("--init random: what has an encoder starts from that, or from a run that trained it on")
     else:
         init_name, init = named_init(start)
     options, tag = resolve(args, network, init)

@@ -43,7 +43,7 @@ from ser.features.frontend import parse_conf
 from ser.features.mel import CONF
 from ser.features.world import world
 from ser.nets.encoder_folder import RATE
-from ser.nets.speaker import load_speaker_encoder
+from ser.nets.speaker import SpeakerReader, load_speaker_encoder
 from ser.nets.transcriber import Transcriber
 from ser.nets.vocoder import load_vocoder
 from ser.nets.vocoder_folder import MelOptions, read_vocoder_folder
@@ -55,7 +55,7 @@ _SEMITONES = 12 / np.log(2)  # in a unit of log F0
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--whisper", type=Path, metavar="DIR", help="folder of a Whisper, with tokenizer.json")
-    parser.add_argument("--speaker-encoder", type=Path, metavar="DIR", help="as of steps/extract_styles.sh")
+    parser.add_argument("--speaker-encoder", type=Path, metavar="DIR", help="as of steps/make_styles.sh")
     parser.add_argument("--recogniser", type=Path, metavar="RUN", help="a finished run, as of pyscripts/predict.py")
     parser.add_argument("--vocoder", type=Path, metavar="DIR", help="as of steps/convert_data_dir.sh")
     parser.add_argument("--number", type=positive, default=200, metavar="N", help="copies judged (default: 200)")
@@ -136,13 +136,13 @@ class Judged:
 
     def own_speaker(self, folder: Path) -> dict[str, float]:
         """Return how near the copies are to their own speaker and to the others."""
-        encoder = load_speaker_encoder(folder)
+        read, encoder = SpeakerReader(folder), load_speaker_encoder(folder)
 
         def vectors(waveforms: dict[str, np.ndarray], names: Sequence[str], what: str) -> dict[str, np.ndarray]:
             found = {}
             with torch.inference_mode():
                 for name in progress(names, len(names), what, "utt"):
-                    vector = encoder(torch.from_numpy(waveforms[name])).numpy()
+                    vector = encoder(read(torch.from_numpy(waveforms[name]))[None])[0].numpy()
                     found[name] = vector / np.linalg.norm(vector)
             return found
 

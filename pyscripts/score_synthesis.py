@@ -31,7 +31,7 @@ from ser.training.checkpoint import load_model
 from ser.training.device import set_up_device
 from ser.training.run_folder import at_work, score_marker
 from ser.training.runs import read_run
-from ser.training.synthesis import figures_of
+from ser.training.synthesis import figures_of, styles_of
 from ser.training.systems import SYSTEMS
 
 TEST, NAME = "test", "synthesis.json"
@@ -75,7 +75,7 @@ def score(model: Synthesiser, store: SpeechStore) -> dict[str, float]:
     figures = np.zeros((len(store.lengths), len(FIGURES)))
     batches = list(in_length_order(store.lengths, store.BATCH_ROWS[store.device.type]))
     for indices in progress(batches, len(batches), "saying the test set", "batch"):
-        speech = store.whole(indices)
+        speech = store.whole(indices, styles_of(model, store, indices))
         with torch.no_grad():
             torch.manual_seed(0)
             forced = figures_of(model(*speech), speech)

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
-from speechbrain.lobes.models.HifiGAN import HifiganGenerator
 from torch import nn
 
 _PRETRAINER = "pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer\n  loadables: {%s: !ref <%s>}\n"
@@ -58,6 +56,8 @@ modules:
 
 def save_vocoder(folder: Path) -> Path:
     """Save a HiFi-GAN in SpeechBrain's format in a folder; return it."""
+    from speechbrain.lobes.models.HifiGAN import HifiganGenerator
+
     torch.manual_seed(0)
     folder.mkdir(parents=True)
     model = HifiganGenerator(80, 1, "1", [[1, 3, 5], [1, 3, 5]], [3, 7], [16, 16, 4, 4], 16, [8, 8, 2, 2])
@@ -68,6 +68,8 @@ def save_vocoder(folder: Path) -> Path:
 
 def save_ecapa(folder: Path) -> Path:
     """Save an ECAPA-TDNN of 12 outputs in SpeechBrain's format in a folder; return it."""
+    from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
+
     torch.manual_seed(0)
     folder.mkdir(parents=True)
     model = ECAPA_TDNN(80, lin_neurons=12, channels=[16, 16, 16, 16, 48], attention_channels=8)

@@ -14,12 +14,13 @@ from ser.augment.style_copies import plan_copies
 from ser.base.kaldi_tables import read_table, write_table
 from ser.data.arks import ArkWriter
 from ser.features.speech_store import made_by
+from ser.nets.speaker import Ge2e
 from ser.nets.synthesis import Generated, Synthesiser
 from ser.nets.vocoder import load_vocoder
 from ser.nets.vocoder_folder import MelOptions
 from ser.training.checkpoint import save_checkpoint
 
-BANDS, UNITS, STYLE = 10, 12, 4
+BANDS, UNITS, STYLE_BANDS = 10, 12, 40
 CPU = torch.device("cpu")
 
 
@@ -36,7 +37,7 @@ def data(tmp_path: Path) -> Path:
         (folder / "conf" / f"{name}.conf").write_text(text)
     with ArkWriter(folder / "styles.ark", folder / "styles.scp") as writer:
         for index, utterance in enumerate(("a-1", "a-2", "a-3", "b-1", "b-2", "b-3")):
-            writer.write(utterance, random.standard_normal((1, STYLE)).astype(np.float32))
+            writer.write(utterance, random.random((30 + index, STYLE_BANDS)).astype(np.float32))
             row = (utterance[0], "sad" if utterance == "b-3" else "angry", " ".join(map(str, range(index, index + 5))),
                    20 + index, "some words")
             for table, value in zip(tables.values(), row, strict=True):
@@ -50,13 +51,13 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def model(data: Path, tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    network = Synthesiser(STYLE, 16, UNITS, BANDS)
+    network = Synthesiser(Ge2e(6, 8, 1), 16, UNITS, BANDS)
     torch.nn.init.constant_(network.decoder.stop.bias, -9)
     torch.nn.init.constant_(network.decoder.mel.bias, -4)
     options = {"system": "synthesis", "network": "tacotron", "labels": "utt2spk", "select": "loss", "width": 16}
     save_checkpoint(tmp_path / "model.pt", {
-        "model": network.state_dict(), "classes": list(map(str, range(UNITS))), "dim": [BANDS, STYLE],
-        "front_end": made_by([data]), "options": options})
+        "model": network.state_dict(), "classes": list(map(str, range(UNITS))), "dim": [BANDS, STYLE_BANDS],
+        "front_end": made_by([data]), "options": options, "built_from": network.built_from})
     return tmp_path / "model.pt"
 
 
@@ -118,9 +119,9 @@ def test_a_rejected_copy_is_tried_in_another_style(tmp_path: Path) -> None:
     names = ["a-1", "a-2", "a-3"]
     copies, _ = plan_copies(dict.fromkeys(names, "a"), dict.fromkeys(names, "sad"), 1, False, 0)
     first = copies[0].styles[0]
-    styles = {name: np.full(STYLE, -11.5 if name == first else -2.0, np.float32) for name in names}
-    converter = Converter(Reader(), load_vocoder(None, options), dict.fromkeys(names, np.arange(10)), styles,
-                          dict.fromkeys(names, 20), 16000, 0, True, CPU)
+    styles = {name: torch.full((4,), -11.5 if name == first else -2.0) for name in names}
+    converter = Converter(Reader(), load_vocoder(None, options), dict.fromkeys(names, np.arange(10)),
+                          styles.__getitem__, dict.fromkeys(names, 20), 16000, 0, True, CPU)
     outcomes, _ = converter.convert(copies, tmp_path)
     (made,) = [outcome for outcome in outcomes if outcome.name == copies[0].name]
     assert made.faults == [(first, "is silent, under -70 dB")] and made.ref == copies[0].styles[1]

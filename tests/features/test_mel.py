@@ -19,7 +19,7 @@ from ser.data.arks import read_arks
 from ser.features.directories import front_end
 from ser.features.mel import LogMel, speech_range
 from ser.features.store import FeatureStore
-from ser.nets.speaker import load_speaker_encoder
+from ser.nets.speaker import SpeakerReader
 from ser.nets.vocoder_folder import MelOptions
 
 
@@ -62,11 +62,11 @@ def test_a_directory_of_speech_between_silences(data: Path, shell, tmp_path: Pat
     assert "--hop-length=256" in front_end([data])
     store = FeatureStore.load([data], torch.device("cpu"))
     assert store.dim == 80 and store.lengths.tolist() == [len(mels[name]) for name in sorted(mels)]
-    said = shell(f"steps/extract_styles.sh --nj 1 --speaker-encoder {speaker} {data}").stdout
+    said = shell(f"steps/make_styles.sh --nj 1 --speaker-encoder {speaker} {data}").stdout
     assert "2 utterances" in said
     with torch.inference_mode():
-        style = load_speaker_encoder(speaker)(torch.from_numpy(kept))
-    assert np.allclose(dict(read_arks(data / "styles.scp"))["s-u0"], style[None], atol=1e-5)
+        heard = SpeakerReader(speaker)(torch.from_numpy(kept))
+    assert np.allclose(dict(read_arks(data / "styles.scp"))["s-u0"], heard, atol=1e-5)
     assert (data / "conf/styles.conf").read_text().startswith("--speaker-encoder=ge2e-")
     shell(f"utils/validate_data_dir.sh {data}")
     assert "mel spectrograms up to date" in shell(f"steps/make_mel.sh --nj 1 {data}").stdout, "the same, by default"

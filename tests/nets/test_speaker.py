@@ -17,7 +17,7 @@ from speechbrain.inference.classifiers import EncoderClassifier
 from tiny_synthesis import save_ecapa, save_ge2e
 
 from ser.base.errors import SerError
-from ser.nets.speaker import load_speaker_encoder
+from ser.nets.speaker import SpeakerReader, build_speaker_encoder, load_speaker_encoder
 from ser.nets.speaker_folder import describe
 
 
@@ -26,11 +26,15 @@ def samples() -> torch.Tensor:
     return 3000 * torch.randn(40_000, generator=torch.Generator().manual_seed(0))
 
 
+def heard(folder: Path, samples: torch.Tensor) -> torch.Tensor:
+    return load_speaker_encoder(folder)(SpeakerReader(folder)(samples)[None])[0]
+
+
 def test_ecapa_gives_what_speechbrain_gives(tmp_path: Path, samples: torch.Tensor) -> None:
     folder = save_ecapa(tmp_path / "ecapa")
     encoder = load_speaker_encoder(folder)
     with torch.inference_mode():
-        made = encoder(samples)
+        made = heard(folder, samples)
     theirs = EncoderClassifier.from_hparams(source=str(folder), savedir=str(tmp_path / "saved"))
     assert made.shape == (encoder.dim,) == (12,)
     assert torch.allclose(made, theirs.encode_batch(samples / 32768)[0, 0], atol=1e-5)
@@ -39,19 +43,30 @@ def test_ecapa_gives_what_speechbrain_gives(tmp_path: Path, samples: torch.Tenso
 
 def test_ge2e_is_the_mean_over_pieces(tmp_path: Path, samples: torch.Tensor) -> None:
     folder = save_ge2e(tmp_path / "ge2e")
-    encoder = load_speaker_encoder(folder)
     state = load_file(folder / "model.safetensors")
     lstm, linear = nn.LSTM(40, 8), nn.Linear(8, 6)
     nn.ModuleDict({"lstm": lstm, "linear": linear}).load_state_dict(state)
     mel = MelSpectrogram(16000, 400, hop_length=160, n_mels=40, norm="slaney", mel_scale="slaney", pad_mode="constant")
     with torch.no_grad():
-        made = encoder(samples)
+        made = heard(folder, samples)
         frames = mel(samples / 32768)
         parts = [linear(lstm(frames[:, begin : begin + 160].T)[0][-1]).relu() for begin in (0, 80)]
         assert torch.allclose(made, F.normalize(sum(F.normalize(part, dim=0) for part in parts), dim=0), atol=1e-5)
-        assert torch.allclose(encoder(samples / 100), encoder(samples / 1000), atol=1e-5), "quiet audio is made louder"
-        assert encoder(samples[:2000]).norm() == pytest.approx(1)
+        quiet = [heard(folder, samples / part) for part in (100, 1000)]
+        assert torch.allclose(*quiet, atol=1e-5), "quiet audio is made louder"
+        assert heard(folder, samples[:2000]).norm() == pytest.approx(1)
     assert describe(folder).startswith("--speaker-encoder=ge2e-")
+
+
+@pytest.mark.parametrize("save", [save_ecapa, save_ge2e])
+def test_one_is_built_again_of_what_it_was_built_from(tmp_path: Path, samples: torch.Tensor, save) -> None:
+    encoder = load_speaker_encoder(save(tmp_path / "folder"))
+    other = build_speaker_encoder(encoder.built_from).eval()
+    other.load_state_dict(encoder.state_dict())
+    pieces = SpeakerReader(tmp_path / "folder")(samples)[:200].reshape(2, 100, -1)
+    with torch.inference_mode():
+        assert torch.equal(encoder(pieces), other(pieces))
+        assert torch.allclose(encoder(pieces)[1], encoder(pieces[1:])[0], atol=1e-5), "of its own piece alone"
 
 
 def test_wrong_folders_are_named(tmp_path: Path) -> None:

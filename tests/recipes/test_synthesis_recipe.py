@@ -37,7 +37,7 @@ def test_from_audio_to_scores_and_then_fine_tuned(command: list[str]) -> None:
     said = run([*command, "--epochs", "1"])
     work = Path(command[command.index("--work-dir") + 1])
     [exp] = work.glob("exp*")
-    [folder] = exp.glob("synthesis-tiny-layer2-8-ge2e-tacotron_clean_none_random_*/seed0")
+    [folder] = exp.glob("synthesis-tiny-layer2-8-ge2e-tacotron_clean_none_pretrained_*/seed0")
     score = json.loads((folder / "score_test" / "synthesis.json").read_text())
     assert score["loss"] > 0 and 0 <= score["stopped"] <= 1 and score["length"] <= 2
     assert "| run | epoch | loss |" in said and (exp / "results" / "synthesis.md").exists()

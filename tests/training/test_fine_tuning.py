@@ -136,7 +136,7 @@ def test_a_training_starts_from_a_fine_tuned_run(whole: Run, tmp_path: Path) -> 
                                                                                     "classifier.bias"}
     del (frozen := load_checkpoint(whole.folder / "best.pt"))["built_from"]
     torch.save(frozen, tmp_path / "frozen.pt")
-    with pytest.raises(SerError, match="neither a pretrained encoder nor a run that fine-tuned one"):
+    with pytest.raises(SerError, match="neither a pretrained encoder nor a run that trained one on"):
         Trainer(changed(whole, tmp_path / "none", init=str(tmp_path / "frozen.pt")), CPU).train()
 
 

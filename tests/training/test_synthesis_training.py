@@ -8,17 +8,19 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 from stopped_training import train_until
+from tiny_synthesis import save_ge2e
 
 from ser.augment.length_batches import LengthBatches
 from ser.base.errors import SerError
 from ser.data.arks import ArkWriter, read_arks
 from ser.features.speech_store import SpeechStore
-from ser.training.checkpoint import load_checkpoint, load_model
+from ser.training.checkpoint import build_model, load_checkpoint, load_model
 from ser.training.history import read_history
 from ser.training.options import TrainOptions
 from ser.training.runs import Run
-from ser.training.synthesis import SpeechSynthesis
+from ser.training.synthesis import SpeechSynthesis, styles_of
 from ser.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +46,9 @@ def make_speech(folder: Path, count: int, seed: int) -> Path:
             units = random.permutation(12)[: random.integers(4, 9)]
             mel = spectra[units].repeat(random.integers(2, 5, len(units)), 0) + speaker / 4
             mels.write(utterance, mel.astype(np.float32))
-            styles.write(utterance, (np.eye(4)[[speaker]] + 0.1 * random.standard_normal((1, 4))).astype(np.float32))
+            frames = random.integers(20, 200)
+            power = np.eye(40)[[speaker]] + 0.1 * random.random((frames, 40))
+            styles.write(utterance, power.astype(np.float32))
             row = (" ".join(map(str, units)), len(mel), f"s{speaker}", ("sad", "angry")[index // 4 % 2])
             for name, value in zip(tables, row, strict=True):
                 tables[name][utterance] = value
@@ -58,11 +62,12 @@ def make_speech(folder: Path, count: int, seed: int) -> Path:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("data")
+    save_ge2e(folder / "ge2e")
     return make_speech(folder / "train", 24, 1), make_speech(folder / "dev", 8, 2)
 
 
 def run(data: tuple[Path, Path], out: Path, **changes: object) -> Run:
-    options = TrainOptions(**{**SMALL, **changes})
+    options = TrainOptions(**{**SMALL, "init": str(data[0].parent / "ge2e"), **changes})
     return Run(str(out.parent), out.name, (str(data[0]),), str(data[1]), options=options)
 
 
@@ -86,8 +91,9 @@ def test_the_loss_falls_and_the_best_epoch_is_a_network_that_speaks(data, traine
     assert history[-1]["loss"] < history[0]["loss"]
     model, checkpoint = load_model(trained / "best.pt", CPU)
     assert checkpoint["dev_loss"] == min(record["dev_loss"] for record in history)
-    assert "--codebook=abc" in checkpoint["front_end"] and checkpoint["dim"] == [10, 4]
-    speech = SpeechStore.load([data[1]], CPU).whole(np.array([0, 1]))
+    assert "--codebook=abc" in checkpoint["front_end"] and checkpoint["dim"] == [10, 40]
+    store, indices = SpeechStore.load([data[1]], CPU), np.array([0, 1])
+    speech = store.whole(indices, styles_of(model, store, indices))
     made = model.generate(speech.units, speech.unit_lengths, speech.styles, 30, [1, 2])
     assert made.mels.shape[2] == 10 and (made.lengths >= 1).all()
 
@@ -109,7 +115,8 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, shell) -> None:
     """But for the dropout, which is each process's own: nearly the same losses, of the critic's generator too."""
     make_speech(tmp_path / "train", 26, 1)
     make_speech(tmp_path / "dev", 8, 2)
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**SMALL, "epochs": 2, "adversarial": 0.1}))
+    options = {**SMALL, "init": str(save_ge2e(tmp_path / "ge2e")), "epochs": 2, "adversarial": 0.1}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(options))
     command = f"{ROOT}/pyscripts/train.py --train train --dev dev --device cpu --config tiny.yaml --out"
     shell(f"{command} one", cwd=tmp_path)
     shell(f"{ROOT}/utils/launch.sh --processes 2 {command} two", cwd=tmp_path)
@@ -128,6 +135,29 @@ def test_fine_tuning_starts_from_the_network_and_trains_a_critic(data, trained: 
     assert any(name.startswith("convolutions.0") for name in load_checkpoint(tuned / "last.pt")["critic"])
 
 
+def test_the_encoder_of_styles_is_trained_too_unless_it_is_frozen(data, trained: Path, tmp_path: Path) -> None:
+    given = load_file(data[0].parent / "ge2e" / "model.safetensors")
+    frozen = train(data, tmp_path / "frozen", epochs=1, freeze="style_encoder")
+    after = [load_checkpoint(folder / "last.pt")["model"] for folder in (trained, frozen)]
+    learnt, kept = ([torch.equal(weights[f"style_encoder.{name}"], given[name]) for name in given] for weights in after)
+    assert not any(learnt) and all(kept)
+    (tmp_path / "gone").mkdir()
+    checkpoint = torch.load(trained / "best.pt", weights_only=True)
+    checkpoint["options"]["init"] = str(tmp_path / "gone")
+    assert build_model(checkpoint, CPU).style_encoder.dim == 6, "without the folder"
+
+
+def test_pieces_are_as_long_as_the_shortest_and_begin_anywhere(data) -> None:
+    store, indices = SpeechStore.load([data[0]], CPU), np.array([3, 7, 3])
+    shortest = min(len(store.styles[index]) for index in indices)
+    assert store.pieces(indices, 10_000, np.random.default_rng(0)).shape == (3, shortest, 40)
+    pieces = store.pieces(indices, 10, np.random.default_rng(0))
+    for index, piece in zip(indices, pieces, strict=True):
+        windows = store.styles[index].unfold(0, 10, 1).transpose(1, 2)
+        assert (windows == piece).all(2).all(1).any()
+    assert not torch.equal(pieces[0], pieces[2])
+
+
 def test_what_is_said_begins_from_the_mean_spectrum(data, tmp_path: Path) -> None:
     objective = Trainer(run(data, tmp_path / "run"), CPU).objective
     objective.load()
@@ -139,10 +169,10 @@ def test_styles_are_swapped_within_a_speakers_emotion_only(data, tmp_path: Path)
     objective = Trainer(run(data, tmp_path / "run", adversarial=0.1), CPU).objective
     objective.load()
     emotions = dict(line.split() for line in (data[0] / "utt2emo").read_text().splitlines())
-    random, names = np.random.default_rng(0), objective.train.utterances
+    objective.random, names = np.random.default_rng(0), objective.train.utterances
     for index, name in enumerate(names):
         for _ in range(5):
-            other = names[objective._other(index, random)]
+            other = names[objective._other(index)]
             assert other != name and other[:2] == name[:2] and emotions[other] == emotions[name]
 
 
@@ -174,7 +204,7 @@ def cut_first_line(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("break_it", "message"), [
-    (lambda folder: cut_first_line(folder / "styles.scp"), "s0-000 has no style"),
+    (lambda folder: cut_first_line(folder / "styles.scp"), "s0-000 is not in styles.scp"),
     (lambda folder: (folder / "conf" / "units.conf").unlink(), "units.conf"),
     (lambda folder: (folder / "units.txt").write_text("s0-000 99\n"), "expected units from 0 to 11"),
 ])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,7 @@ class Converter:
         network: a trained `ser.nets.synthesis.Synthesiser`, in evaluation mode.
         vocoder: of `ser.nets.vocoder`.
         units: of each utterance, (m,) int64.
-        styles: of each utterance, (style,) float32.
+        style: of an utterance, (style,) on `device`.
         frames: of each utterance's own spectrogram.
         rate: Hz of the waveforms.
         seed: of all random numbers.
@@ -43,7 +43,7 @@ class Converter:
     network: nn.Module
     vocoder: nn.Module
     units: Mapping[str, np.ndarray]
-    styles: Mapping[str, np.ndarray]
+    style: Callable[[str], Tensor]
     frames: Mapping[str, int]
     rate: int
     seed: int
@@ -89,7 +89,7 @@ class Converter:
         lengths = torch.tensor([len(each) for each in units])
         own = torch.tensor([self.frames[copy.utterance] for copy in copies])
         limits = (own * LONGEST).long().clamp_min(1)
-        styles = torch.from_numpy(np.stack([self.styles[ref] for ref in refs])).to(self.device)
+        styles = torch.stack([self.style(ref) for ref in refs])
         seeds = [copy.seed(attempt, self.seed) for copy in copies]
         said = self.network.generate(
             pad_sequence(units, batch_first=True).to(self.device), lengths, styles, limits, seeds

@@ -42,7 +42,7 @@ MAKERS = {  # what makes a table that is missing
     "cmvn.scp": "run steps/compute_cmvn_stats.sh (stage 1)",
     "utt2cmvn": "run steps/compute_cmvn_stats.sh (stage 1)",
     "units.txt": "run steps/extract_units.sh",
-    "styles.scp": "run steps/extract_styles.sh",
+    "styles.scp": "run steps/make_styles.sh",
     "utt2noise": "run steps/augment_data_dir.sh (stage 2)",
     "utt2perturb": "run steps/perturb_data_dir.sh",
 }

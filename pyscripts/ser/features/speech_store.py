@@ -1,7 +1,7 @@
-"""What synthesis is trained on: of each utterance its units, its mel spectrogram and its style vector.
+"""What synthesis is trained on: of each utterance its units, its mel spectrogram and what its style is heard in.
 
-A data directory has the spectrograms in feats.scp, the units in units.txt, and in styles.scp of each utterance a matrix
-of one row, what a speaker encoder makes of it; conf/ says how each was made.
+A data directory has the spectrograms in feats.scp, the units in units.txt, and in styles.scp what a speaker encoder
+reads of each utterance; conf/ says how each was made.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ser.augment.copypaste import BatchPlan
 from ser.base.errors import SerError
 from ser.base.files import fingerprint
 from ser.base.kaldi_tables import read_table
@@ -37,7 +36,7 @@ class Speech(NamedTuple):
         unit_lengths: (B,) on the CPU.
         mels: (B, T, bands), 0 beyond an utterance's end.
         mel_lengths: (B,) on the CPU.
-        styles: (B, style).
+        styles: (B, style) vectors, or pieces of what they are heard in, (B, S, its bands).
     """
 
     units: Tensor
@@ -52,20 +51,23 @@ class SpeechStore:
 
     Attributes:
         utterances, lengths, device, digest: as of `FeatureStore`; lengths are frames of the spectrograms.
-        dim: bands of a spectrogram, and the size of a style vector.
+        dim: bands of a spectrogram, and of what styles are heard in.
+        styles: of each utterance, (its frames, bands) float32 on the CPU.
         num_units: how many units the codebook has.
     """
 
     BATCH_ROWS: ClassVar = {"cuda": 50_000, "cpu": 8_000}
 
-    def __init__(self, mels: FeatureStore, units: Sequence[np.ndarray], styles: np.ndarray, num_units: int) -> None:
-        """`units` has (m,) integers of each utterance, `styles` is (N, style)."""
+    def __init__(
+        self, mels: FeatureStore, units: Sequence[np.ndarray], styles: Sequence[np.ndarray], num_units: int
+    ) -> None:
+        """`units` has (m,) integers of each utterance, `styles` (its frames, bands)."""
         self._mels, self.num_units = mels, num_units
         self.utterances, self.lengths, self.device = mels.utterances, mels.lengths, mels.device
         self.units = [torch.from_numpy(each) for each in units]
-        self.styles = torch.from_numpy(np.ascontiguousarray(styles, np.float32)).to(mels.device)
-        self.dim = (mels.dim, styles.shape[1])
-        self.digest = fingerprint(mels.digest, np.concatenate(units).tobytes(), styles.tobytes())
+        self.styles = [torch.from_numpy(each) for each in styles]
+        self.dim = (mels.dim, styles[0].shape[1])
+        self.digest = fingerprint(mels.digest, np.concatenate(units).tobytes(), *(each.tobytes() for each in styles))
 
     @classmethod
     def load(cls, data: Sequence[str | os.PathLike[str]], device: torch.device) -> SpeechStore:
@@ -82,12 +84,18 @@ class SpeechStore:
         """Return the mean spectrum, (bands,), of all frames."""
         return self._mels.means()
 
-    def batch(self, plan: BatchPlan) -> Speech:
-        """Return the utterances of a plan, which takes them whole."""
-        return self.whole(plan.utterances[:, 0])
+    def pieces(self, indices: np.ndarray, longest: int, random: np.random.Generator) -> Tensor:
+        """Return a piece of what the styles of utterances are heard in, (B, S, bands), all as long as the shortest.
 
-    def whole(self, indices: np.ndarray) -> Speech:
-        """Return whole utterances as a batch."""
+        It has `longest` frames at most, and begins where `random` says.
+        """
+        length = min(longest, *(len(self.styles[index]) for index in indices))
+        begins = [random.integers(len(self.styles[index]) - length, endpoint=True) for index in indices]
+        pieces = [self.styles[index][begin : begin + length] for index, begin in zip(indices, begins, strict=True)]
+        return torch.stack(pieces).to(self.device, non_blocking=True)
+
+    def whole(self, indices: np.ndarray, styles: Tensor) -> Speech:
+        """Return whole utterances as a batch, in these styles."""
         rows, lengths = self._mels.whole(indices)
         units = [self.units[index] for index in indices]
         return Speech(
@@ -95,7 +103,7 @@ class SpeechStore:
             torch.tensor([len(each) for each in units]),
             pad_sequence(rows.split(lengths.tolist()), batch_first=True),
             lengths,
-            self.styles[torch.from_numpy(indices).to(self.device)],
+            styles,
         )
 
 
@@ -119,19 +127,19 @@ def speech_digest(data: Sequence[str | os.PathLike[str]]) -> str:
     return fingerprint(features_digest(data), *indices, *(Path(folder) / UNITS for folder in data), arks)
 
 
-def read_styles(data: Sequence[str | os.PathLike[str]], utterances: Sequence[str]) -> np.ndarray:
-    """Return the style vectors of utterances, (N, style)."""
+def read_styles(data: Sequence[str | os.PathLike[str]], utterances: Sequence[str]) -> list[np.ndarray]:
+    """Return what the styles of utterances are heard in, (its frames, bands) float32 of each."""
     found = {utterance: matrix for folder in data for utterance, matrix in read_arks(Path(folder) / STYLES)}
     where = " ".join(map(str, data))
     if missing := [utterance for utterance in utterances if utterance not in found]:
-        raise SerError(f"{where}: {missing[0]} has no style in {STYLES} ({len(missing)} have none); run "
-                       "steps/extract_styles.sh again")
-    shapes = {found[utterance].shape for utterance in utterances}
-    if len(shapes) > 1 or next(iter(shapes))[0] != 1:
-        raise SerError(f"{where}: the styles of {STYLES} have the shapes {sorted(shapes)[:3]}; each is to be one row "
-                       "of as many numbers as the others; run steps/extract_styles.sh again")
-    styles = np.concatenate([found[utterance] for utterance in utterances])
-    if not np.isfinite(styles).all():
-        bad = utterances[int(np.flatnonzero(~np.isfinite(styles).all(1))[0])]
-        raise SerError(f"{where}: the style of {bad} has a number that is none; run steps/extract_styles.sh again")
+        raise SerError(f"{where}: {missing[0]} is not in {STYLES} ({len(missing)} are not); run steps/make_styles.sh "
+                       "again")
+    styles = [np.array(found[utterance], np.float32) for utterance in utterances]
+    if len(bands := {matrix.shape[1] for matrix in styles}) > 1:
+        raise SerError(f"{where}: {STYLES} has rows of {sorted(bands)} numbers, which are to be as many; run "
+                       "steps/make_styles.sh again")
+    for utterance, matrix in zip(utterances, styles, strict=True):
+        if not len(matrix) or not np.isfinite(matrix).all():
+            raise SerError(f"{where}: {utterance} has no frames in {STYLES}, or a number that is none; run "
+                           "steps/make_styles.sh again")
     return styles

@@ -24,6 +24,14 @@ def speaker_files(path: str | os.PathLike[str]) -> tuple[str, list[Path]]:
                    f"SpeechBrain's format), or {GE2E} (GE2E)")
 
 
+def is_speaker_folder(path: str | os.PathLike[str]) -> bool:
+    """Return whether a folder holds a speaker encoder."""
+    try:
+        return bool(speaker_files(path))
+    except SerError:
+        return False
+
+
 def describe(path: str | os.PathLike[str]) -> str:
     """Return the encoder's kind and a hash of its files, as conf/styles.conf has them."""
     kind, files = speaker_files(path)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ser.nets.frame_norm import FrameNorm
+from ser.nets.speaker import SpeakerEncoder
 
 UNITS, BANDS = 200, 80
 _KERNEL = 5  # of the convolutions of encoder, post-net and discriminator
@@ -64,7 +65,8 @@ class Synthesiser(nn.Module):
     """Units and style vectors to log-mel spectrograms.
 
     Args:
-        style: size of a style vector.
+        style: size of a style vector; or the encoder that makes such vectors, (B, S, bands) to (B, its `dim`), which is
+            trained with the rest.
         width: of the semantic encoder; the decoder's LSTMs are twice as wide, its prenet half, its attention a quarter.
         units, bands: how many units there are, and bands of a mel spectrogram.
         postnet: whether five convolutions correct the decoder's spectrogram.
@@ -75,7 +77,7 @@ class Synthesiser(nn.Module):
 
     def __init__(
         self,
-        style: int,
+        style: int | SpeakerEncoder,
         width: int = 512,
         units: int = UNITS,
         bands: int = BANDS,
@@ -84,7 +86,9 @@ class Synthesiser(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = SemanticEncoder(units, width, dropout)
-        self.decoder = Decoder(width + style, width, bands)
+        self.style_encoder = None if isinstance(style, int) else style
+        self.built_from = {"style_encoder": style.built_from} if self.style_encoder else {}
+        self.decoder = Decoder(width + (style if isinstance(style, int) else style.dim), width, bands)
         self.postnet = Postnet(bands, width, dropout) if postnet else None
 
     def forward(
@@ -97,7 +101,7 @@ class Synthesiser(nn.Module):
             unit_lengths: (B,) on the CPU.
             mels: (B, T, bands).
             mel_lengths: (B,) on the CPU.
-            style: (B, style).
+            style: (B, style) vectors, or what the style encoder makes them of.
             own: probability, at each frame, that the batch's own frame takes the true one's place (scheduled sampling,
                 Bengio et al., NeurIPS 2015). No gradient goes through it.
         """
@@ -116,7 +120,7 @@ class Synthesiser(nn.Module):
         Args:
             units: (B, U).
             lengths: (B,) units of each, on the CPU.
-            style: (B, style).
+            style: as of `forward`.
             max_frames: where an utterance ends at the latest; one number, or (B,) on the CPU.
             seed: of the prenet's dropout, one for each utterance, so that none depends on the others.
         """
@@ -131,7 +135,14 @@ class Synthesiser(nn.Module):
     def _memory(self, units: Tensor, lengths: Tensor, style: Tensor) -> Tensor:
         """Return the encoded units, each beside the style, (B, U, width + style)."""
         encoded = self.encoder(units, lengths)
+        if style.dim() == 3:
+            style = self.style_encoder(style)
         return torch.cat([encoded, style[:, None].expand(-1, encoded.shape[1], -1)], 2)
+
+    @torch.no_grad()
+    def style_of(self, frames: Tensor) -> Tensor:
+        """Return the style of a whole utterance, (style,), of what the style encoder reads of it, (S, bands)."""
+        return self.style_encoder(frames[None].to(self.decoder.mel.weight.device))[0]
 
     def _corrected(self, mels: Tensor, lengths: Tensor) -> Tensor:
         return mels if self.postnet is None else mels + self.postnet(mels, lengths)

@@ -22,9 +22,10 @@ from ser.base.errors import SerError
 from ser.base.files import fingerprint
 from ser.base.kaldi_tables import read_table
 from ser.data.labels import EMOTION_TABLE, SPEAKER_TABLE
-from ser.features.speech_store import Speech
+from ser.features.speech_store import Speech, SpeechStore
 from ser.features.store import in_length_order
-from ser.nets.synthesis import Discriminator, Synthesis, synthesis_losses, within
+from ser.nets.speaker_folder import is_speaker_folder
+from ser.nets.synthesis import Discriminator, Synthesis, Synthesiser, synthesis_losses, within
 from ser.training.checkpoint import transfer
 from ser.training.distributed import World
 from ser.training.optimiser import freeze, make_optimiser, set_rate_factor, set_training
@@ -67,7 +68,7 @@ class SpeechSynthesis:
         self.digest = fingerprint(inputs_hash(self.run, content), options.identity())
         torch.manual_seed(options.seed)
         network = self.system.networks[options.network].build(self.train.dim, len(self.classes), options)
-        if options.init != "random":
+        if not is_speaker_folder(options.init):
             transfer(network, options.init, self.front_end)
         else:  # the mean spectrum, which is far from 0, need not be learnt
             network.decoder.mel.bias.data.copy_(self.train.means())
@@ -96,8 +97,9 @@ class SpeechSynthesis:
         """Yield what is left of an epoch, from batch `first` on, with the network in training mode."""
         set_training(self.network, self.options)
         for number, plan in enumerate(self.plans.epoch(epoch, first), first):
-            self.drawing = np.random.SeedSequence((self.options.seed, epoch, number, self.world.rank))
-            torch.manual_seed(self.drawing.generate_state(1, np.uint64).item())
+            drawing = np.random.SeedSequence((self.options.seed, epoch, number, self.world.rank))
+            self.random = np.random.default_rng(drawing)
+            torch.manual_seed(drawing.generate_state(1, np.uint64).item())
             yield plan
 
     def step(self, plan: BatchPlan, epoch: float) -> Tensor:
@@ -107,10 +109,10 @@ class SpeechSynthesis:
             The sum of the losses of this process's utterances, on the device.
         """
         examples, plan = len(plan), plan.share(self.world.rank, self.world.world_size)
-        speech, options, batches = self.train.batch(plan), self.options, self.plans.batches_per_epoch
+        speech, options, batches = self._batch(plan), self.options, self.plans.batches_per_epoch
         size, scale = len(plan), self.world.world_size / examples
         set_rate_factor(self.optimiser, options.rate_factor(epoch, self.epochs, batches))
-        spoken = speech if self.critic is None else self._with_other_styles(speech, plan)
+        spoken = speech if self.critic is None else self._with_other_styles(speech)
         said = self.parallel(*spoken, options.own_frames_at(epoch * batches))
         of_true, guided = said.part(slice(size)), options.guided_attention
         losses = synthesis_losses(of_true, speech.mels, speech.unit_lengths, guided).sum()
@@ -132,34 +134,40 @@ class SpeechSynthesis:
             nn.utils.clip_grad_norm_(network.parameters(), self.options.clip)
         optimiser.step()
 
-    def _with_other_styles(self, speech: Speech, plan: BatchPlan) -> Speech:
+    def _batch(self, plan: BatchPlan) -> Speech:
+        """Return the utterances of a plan; against a critic, with another style for each after their own ones."""
+        indices = plan.utterances[:, 0]
+        heard = indices if self.critic is None else np.concatenate([indices, [self._other(each) for each in indices]])
+        return self.train.whole(indices, self.train.pieces(heard, self.network.style_encoder.piece, self.random))
+
+    def _with_other_styles(self, speech: Speech) -> Speech:
         """Return the batch, and after it the same utterances in another's style, with what the network says of them.
 
         The second half's frames are the network's own, so that saying them after each other is saying them freely;
         with the option `fakes` "teacher-forced" they are the true ones.
         """
-        random, size = np.random.default_rng(self.drawing), len(plan)
-        others = [self._other(index, random) for index in plan.utterances[:, 0]]
-        styles = self.train.styles[torch.tensor(others, device=self.device)]
+        size = len(speech.units)
         mels, lengths = speech.mels, speech.mel_lengths
         if self.options.fakes == "free-running":
             limits = (speech.mel_lengths * _LONGEST_FAKE).long()
-            seeds = random.integers(2**31, size=size).tolist()
+            seeds = self.random.integers(2**31, size=size).tolist()
             self.network.eval()
-            mels, lengths, *_ = self.network.generate(speech.units, speech.unit_lengths, styles, limits, seeds)
+            mels, lengths, *_ = self.network.generate(
+                speech.units, speech.unit_lengths, speech.styles[size:], limits, seeds
+            )
             set_training(self.network, self.options)
         longest = max(mels.shape[1], speech.mels.shape[1])
         padded = [nn.functional.pad(each, (0, 0, 0, longest - each.shape[1])) for each in (speech.mels, mels)]
         return Speech(
             speech.units.repeat(2, 1), speech.unit_lengths.repeat(2), torch.cat(padded),
-            torch.cat([speech.mel_lengths, lengths]), torch.cat([speech.styles, styles]),
+            torch.cat([speech.mel_lengths, lengths]), speech.styles,
         )
 
-    def _other(self, utterance: int, random: np.random.Generator) -> int:
+    def _other(self, utterance: int) -> int:
         """Draw another utterance whose style this one may take; itself where there is none."""
         others = self.groups[utterance]
         others = others[others != utterance]
-        return int(random.choice(others)) if len(others) else int(utterance)
+        return int(self.random.choice(others)) if len(others) else int(utterance)
 
     def _pieces(self, mels: Tensor, said: Synthesis, size: int) -> tuple[Tensor, Tensor]:
         """Return a piece of each true spectrogram and of each fake one, (2·B, frames, bands), and their lengths."""
@@ -181,7 +189,7 @@ class SpeechSynthesis:
         for number, indices in enumerate(in_length_order(self.dev.lengths, self.dev.BATCH_ROWS[self.device.type])):
             if number % self.world.world_size != self.world.rank:
                 continue
-            speech = self.dev.whole(indices)
+            speech = self.dev.whole(indices, styles_of(self.network, self.dev, indices))
             figures[indices] = figures_of(self.network(*speech), speech).cpu().numpy()
         means = self.world.sum(figures).mean(0)
         return dict(zip(("loss", "mel_error", "focus"), map(float, means), strict=True))
@@ -192,7 +200,7 @@ class SpeechSynthesis:
         """Return what converting and transfer need of the network as it is now."""
         return {
             "model": self.network.state_dict(), "classes": list(self.classes), "dim": list(self.train.dim),
-            "front_end": self.front_end, "options": self.options.changed(),
+            "front_end": self.front_end, "options": self.options.changed(), "built_from": self.network.built_from,
         }
 
     def training_state(self) -> dict[str, Any]:
@@ -209,6 +217,11 @@ class SpeechSynthesis:
         if self.critic is not None:
             self.critic.load_state_dict(last["critic"])
             self.critic_optimiser.load_state_dict(last["critic_optimiser"])
+
+
+def styles_of(network: Synthesiser, store: SpeechStore, indices: np.ndarray) -> Tensor:
+    """Return the styles of whole utterances, (B, style), each computed by itself."""
+    return torch.stack([network.style_of(store.styles[index]) for index in indices])
 
 
 def figures_of(said: Synthesis, speech: Speech) -> Tensor:

@@ -192,7 +192,7 @@ def _fine_tuned(
         encoder = load_encoder(about.path, options.layer or None)
     else:
         if config is None:
-            config, preprocessor = _built_from(options.init)
+            config, preprocessor = _built_from(options.init, "config", "preprocessor").values()
         about = EncoderConfig(config, preprocessor)
         encoder = build_encoder(about, options.layer or about.layers)
     if options.gradient_checkpointing == "layers":
@@ -200,14 +200,15 @@ def _fine_tuned(
     return FineTuned(encoder, about, classes, options.pooling, options.pooled_norm, **_of_classifier(dim, options))
 
 
-def _built_from(donor: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the encoder's configuration and preprocessor's of a fine-tuned run. Raises SerError if it is no such."""
+def _built_from(donor: str, *names: str) -> dict[str, Any]:
+    """Return what a run's network was built from. Raises SerError if the run is of another kind, or is none."""
     from ser.training.checkpoint import load_donor
 
-    built_from = load_donor(donor).get("built_from")
-    if not built_from:
-        raise SerError(f"{donor}: is neither a pretrained encoder nor a run that fine-tuned one; name one of these")
-    return built_from["config"], built_from["preprocessor"]
+    built_from = load_donor(donor).get("built_from", {})
+    if missing := [name for name in names if name not in built_from]:
+        raise SerError(f"{donor}: is neither a pretrained encoder nor a run that trained one on (it has no "
+                       f"{missing[0]}); name one of these")
+    return {name: built_from[name] for name in names}
 
 
 def _alexnet(dim: int, classes: int, options: TrainOptions) -> nn.Module:
@@ -222,11 +223,18 @@ def _squeezenet(dim: int, classes: int, options: TrainOptions) -> nn.Module:
     return SqueezeNet(classes)
 
 
-def _synthesiser(dim: Sequence[int], units: int, options: TrainOptions) -> nn.Module:
+def _synthesiser(
+    dim: Sequence[int], units: int, options: TrainOptions, style_encoder: dict[str, Any] | None = None
+) -> nn.Module:
+    from ser.nets.speaker import build_speaker_encoder, load_speaker_encoder
+    from ser.nets.speaker_folder import is_speaker_folder
     from ser.nets.synthesis import Synthesiser
 
-    bands, style = dim
-    return Synthesiser(style, options.width, units, bands, options.postnet == "true", options.dropout)
+    if style_encoder is None and is_speaker_folder(options.init):
+        style = load_speaker_encoder(options.init)
+    else:
+        style = build_speaker_encoder(style_encoder or _built_from(options.init, "style_encoder")["style_encoder"])
+    return Synthesiser(style, options.width, units, dim[0], options.postnet == "true", options.dropout)
 
 
 def _cyclegan(dim: int, emotions: int, options: TrainOptions) -> nn.Module:
@@ -348,7 +356,7 @@ SYSTEMS: dict[str, System] = {
         "units, mel spectrograms and styles, for task synthesis (Qu et al., ICASSP 2024)",
         {"tacotron": Network("EmoAug's: Tacotron 2 that says units in a style", _synthesiser, _synthesis, _OF_SYNTHESIS,
                              by_loss=True)},
-        _load_speech, _share_features, frame_counts, read_labels, _speech_digest, _speech_made_by, False,
+        _load_speech, _share_features, frame_counts, read_labels, _speech_digest, _speech_made_by, False, "encoder",
     ),
     "world": System(
         "WORLD's features, for conversion from neutral to other emotions",

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Style vectors: what a pretrained speaker encoder hears in each utterance, its speaker and manner of speaking.
+"""What a speaker encoder reads of each utterance, from which EmoAug's network takes its style.
 
-Example: steps/extract_styles.sh --nj 4 --cmd "$train_cmd" --speaker-encoder models/spkrec-ecapa-voxceleb data/train
+Example: steps/make_styles.sh --nj 4 --cmd "$train_cmd" --speaker-encoder models/spkrec-ecapa-voxceleb data/train
 
 The folder holds ECAPA-TDNN in SpeechBrain's format (hyperparams.yaml, embedding_model.ckpt; SpeechBrain must be
 installed), or a GE2E encoder (model.safetensors with lstm.* and linear.*). Reads audio as steps/make_mel.sh does, at 16
-kHz, without the silence at both ends. Writes styles.scp, a matrix of one row for each utterance, and conf/styles.conf,
-which names the encoder by hash, in <data>; arks go to <ark-dir> (<data>/data), logs to <log> (<data>/log). Other tables
-stay. What is up to date is not made again.
+kHz, without the silence at both ends. Writes styles.scp, filter banks (ECAPA-TDNN) or mel bands' power (GE2E) every
+10 ms, and conf/styles.conf, which names the encoder by hash, in <data>; arks go to <ark-dir> (<data>/data), logs to
+<log> (<data>/log). Other tables stay. What is up to date is not made again. The encoder itself is applied, and
+trained, with the network.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from ser.features.feature_step import Summary, add_arguments, run_step
 from ser.nets.speaker_folder import RATE, describe, speaker_files
 
 
-class ExtractStyles(AudioStep):
-    name, stem, scp, what, mends_data = "extract_styles", "styles", "styles.scp", "style vectors", True
+class MakeStyles(AudioStep):
+    name, stem, scp, what, mends_data = "make_styles", "styles", "styles.scp", "what styles are heard in", True
     rate, trim = RATE, True
 
     def __init__(self, folder: Path) -> None:
@@ -41,15 +42,14 @@ class ExtractStyles(AudioStep):
     def process(self, data: Path, writer: ArkWriter, summary: Summary) -> None:
         import torch
 
-        from ser.nets.speaker import load_speaker_encoder
+        from ser.nets.speaker import SpeakerReader
 
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        encoder = load_speaker_encoder(self.folder).to(device)
+        read = SpeakerReader(self.folder)
         with torch.inference_mode():
             for utterance, samples in self.waveforms(data, summary):
-                waveform = torch.from_numpy(np.ascontiguousarray(samples)).to(device)
-                writer.write(utterance, encoder(waveform)[None].cpu().numpy())
-                summary.frames[utterance] = 1
+                frames = read(torch.from_numpy(np.ascontiguousarray(samples)))
+                writer.write(utterance, frames.numpy())
+                summary.frames[utterance] = len(frames)
 
     def tables(self, data: Path, target: Path, summary: Summary) -> list[Path]:
         write_text(target / "conf" / "styles.conf", describe(self.folder))
@@ -61,7 +61,7 @@ def main() -> None:
     add_arguments(parser)
     parser.add_argument("--speaker-encoder", type=Path, required=True, metavar="DIR", help="folder of its weights")
     args = parser.parse_args()
-    run_step(ExtractStyles(args.speaker_encoder.resolve()), args)
+    run_step(MakeStyles(args.speaker_encoder.resolve()), args)
 
 
 if __name__ == "__main__":
