@@ -13,7 +13,7 @@ set -euo pipefail
 parse_options "$@" << 'END'
 # System spectrogram
 --spectrogram-config= FILE  what the images show (default: conf/spectrogram.conf)
---write-png= DIR            also write the images as PNG files, to look at: DIR/<data>/<block>.png
+--write-png= DIR            also write the images as PNG files, to look at: DIR/<data><suffix>/<block>.png
 --
 # Set by run.sh
 --recipe-dir= DIR           not needed here
@@ -39,7 +39,7 @@ make_features() { # <data>…
   guarded make_spectrogram.sh --nj "${opt[nj]}" --cmd "${opt[cmd]}" --spectrogram-config "$config" \
     --also "${pairs[*]:1}" "$1" "$1$suffix"
   [ -z "$png" ] || for data in "$@"; do
-    guarded python3 "$SER_ROOT/pyscripts/write_png.py" "$data$suffix" "$png/$(basename "$data")"
+    guarded python3 "$SER_ROOT/pyscripts/write_png.py" "$data$suffix" "$png/$(basename "$data$suffix")"
   done
 }
 
@@ -47,7 +47,12 @@ case $verb in
   name) echo "spectrogram$variant" ;;
   suffix) echo "$suffix" ;;
   raw) ;;
-  block) sed -n 's/^--block-length=\([^ #]*\).*/\1/p' "$config" ;;
+  block)
+    PYTHONPATH=$SER_ROOT/pyscripts python3 -c 'import sys
+from ser.features.frontend import read_conf
+from ser.features.spectrogram import SpectrogramOptions
+print(f"{read_conf(sys.argv[1], SpectrogramOptions).block_length:g}")' "$config"
+    ;;
   features)
     cd "${opt[work-dir]}"
     make_features "${args[@]:1}"

@@ -28,7 +28,7 @@ set -euo pipefail
 parse_options "$@" << 'END'
 # Task emotion
 --snr='10 5 0' SNRS         SNRs of the noisy copies of training data, each for every kind of noise
---noise-kinds='noise music' KINDS  MUSAN's noise, its music, or both, for the same
+--noise-kinds='noise music' KINDS  MUSAN's noise, its music, or both, for the same; noise with --noise-dir and no MUSAN
 --test-snr='10 0' SNRS      SNRs of the noisy copies of test data, which have noise; none: test on clean data only
 --noise=musan musan|babble  where noise comes from: MUSAN's noise, or 3 to 7 speakers of its speech at once
 --noise-dir= DIR            … or a folder of one's own recordings
@@ -81,9 +81,11 @@ if [ "$block" != 0 ]; then
     [ "${opt[cv-folds]}" = 5 ] || list_name+=${opt[cv-folds]}
     all_folds=$(seq -s ' ' "${opt[cv-folds]}")
   fi
-elif [ "${opt[split]}" = segment ]; then
-  die "--split segment is of blocks; say how long they are with --block"
+else
+  [ "${opt[remainder]}" = drop ] || die "--remainder ${opt[remainder]} is of blocks; say how long they are with --block"
+  [ "${opt[split]}" = speaker ] || die "--split segment is of blocks; say how long they are with --block"
 fi
+[ "${opt[split]}" = segment ] || [ "${opt[cv-folds]}" = "${opt_default[cv-folds]}" ] || die "--cv-folds is of --split segment"
 
 # So have those with other noise.
 other_noise=''
@@ -134,6 +136,9 @@ for word in $(tr - ' ' <<< "${noise#noise}"); do
     *) named_kinds+="$word " ;;
   esac
 done
+if [ -n "${opt[noise-dir]}" ] && [ -z "${opt[musan-dir]}" ] && [ "${opt[noise-kinds]}" = "${opt_default[noise-kinds]}" ]; then
+  opt[noise-kinds]=noise
+fi
 opt[snr]=${named_snrs:-${opt[snr]}} opt[noise-kinds]=${named_kinds:-${opt[noise-kinds]}}
 for option in snr test-snr; do
   [ "$option ${opt[$option]}" != 'test-snr none' ] || continue
@@ -154,7 +159,10 @@ styles=${word_of[emoaug]:-}
 if [ -n "$styles" ] && [ -z "${opt[converter]}" ]; then
   die "--train-data ${opt[train-data]}: name EmoAug's network, --converter RUN, the folder of a training of task synthesis"
 fi
-if [ -n "$styles" ] && [ "${opt[balance]}" = true ]; then word_of[emoaug]=${styles%-balanced}-balanced; fi
+if [ "${opt[balance]}" = true ]; then
+  [ -n "$styles" ] || die "--balance true is of copies in other styles, --train-data clean+emoaug4"
+  word_of[emoaug]=${styles%-balanced}-balanced
+fi
 train_data=clean copies=() # the training data's name, and what is added to the name of a data directory for each kind
 for kind in $kinds_of_copies; do
   word=${word_of[$kind]:-}
@@ -171,6 +179,8 @@ fi
 noisy_tests=()
 [ "${opt[test-snr]}" = none ] || for snr in $(sorted "${opt[test-snr]}" -rn); do noisy_tests+=("test_snr$snr"); done
 
+needs_noise() { [[ " ${copies[*]}" = *" _noisy"* ]] || [ ${#noisy_tests[@]} -gt 0 ]; }
+
 # copy_corpus_lists: lists of whole utterances in a folder of their own are those of the corpus.
 copy_corpus_lists() {
   local path
@@ -181,6 +191,7 @@ copy_corpus_lists() {
 
 check_lists() {
   local dir set lists=()
+  if needs_noise; then find_musan "${opt[corpus-data]}" > /dev/null; fi # before hours of features
   [ "$block" = 0 ] || guarded "$SER_ROOT/pyscripts/cut_lists.py" --length "$block" --remainder "${opt[remainder]}" \
     --split "${opt[split]}" --cv-folds "${opt[cv-folds]}" "${opt[corpus-data]}" "$data"
   for dir in "${split_dirs[@]}"; do
@@ -230,7 +241,7 @@ make_copy() {
 
 make_copies() {
   local copy name
-  if [[ " ${copies[*]}" = *" _noisy"* ]] || [ ${#noisy_tests[@]} -gt 0 ]; then prepare_noise "${opt[corpus-data]}" "$data"; fi
+  if needs_noise; then prepare_noise "${opt[corpus-data]}" "$data"; fi
   for copy in "${copies[@]}"; do make_copy "$copy"; done
   for name in "${noisy_tests[@]}"; do
     guarded augment_data_dir.sh --snr "${name#test_snr}" ${over[@]+"${over[@]}"} "$test${opt[raw]}" \

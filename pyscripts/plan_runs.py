@@ -147,6 +147,8 @@ def plan(args: argparse.Namespace, splits: list[dict]) -> Iterator[Run]:
         raise SerError(f"--network: the system {args.system} has {', '.join(system.networks)}, not {network!r}")
     if not re.fullmatch(r"[\w+.-]*", args.tag, re.ASCII):
         raise SerError(f"--tag {args.tag!r}: letters, digits, '.', '+', '-' and '_' only")
+    if args.weights and (args.init or system.start) != "imagenet":
+        raise SerError(f"--weights {args.weights}: is of --init imagenet")
     if (start := args.init or system.start) == "imagenet":
         init_name, init = start, str(find_weights(network, args.weights))
     elif system.start == "encoder" and (start == "encoder" or is_encoder_folder(start) or is_speaker_folder(start)):

@@ -136,10 +136,10 @@ class Training:
             rows = store.whole(indices)
             self.step(lambda rows=rows: self.network(*rows), torch.from_numpy(indices % 4))
 
-    def plain_epoch(self, files: list[Path], workers: int) -> None:
+    def plain_epoch(self, files: list[Path]) -> None:
         network = self.network
         pool = getattr(network, "avgpool", nn.Identity())
-        for x, labels in DataLoader(Pictures(files), self.batch, shuffle=True, num_workers=workers):
+        for x, labels in DataLoader(Pictures(files), self.batch, shuffle=True):
             self.step(lambda x=x: _plain_forward(network, pool, x), labels)
 
 
@@ -158,8 +158,6 @@ def main() -> None:
                         help="(default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=6, metavar="N", help="of a training (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=0, metavar="N",
-                        help="processes of the plain loop's DataLoader (default: none, all on one thread)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="medians of N (default: %(default)s)")
     args = parser.parse_args()
     recordings, noises = sorted(args.corpus_dir.rglob("*.wav")), sorted(args.noise_dir.rglob("*.wav"))
@@ -195,8 +193,8 @@ def measure(
                  for precision in dict.fromkeys(("fp32", resolve_precision("auto", CPU)))}
     made = SimpleNamespace()
 
-    def compute(precision: str) -> None:
-        for path in folder.glob("frozen/*/*"):
+    def compute(precision: str, afresh: bool) -> None:
+        for path in folder.glob("frozen/*/*") if afresh else ():
             path.unlink()
         network = trainings[precision].network
         setattr(made, precision, FrozenStore(store, str(folder), network, precision, args.batch_size))
@@ -204,11 +202,12 @@ def measure(
     actions: dict[str, Callable[[], object]] = dict(drawing)
     for precision, training in trainings.items():
         actions |= {
-            f"frozen {precision}": lambda precision=precision: compute(precision),
+            f"frozen {precision}": lambda precision=precision: compute(precision, True),
+            f"kept {precision}": lambda precision=precision: compute(precision, False),
             f"cached {precision}": lambda precision=precision, t=training: t.epoch(getattr(made, precision)),
             f"images {precision}": lambda t=training: t.epoch(store),
         }
-    actions["plain loop"] = lambda: trainings["fp32"].plain_epoch(files, args.workers)
+    actions["plain loop"] = lambda: trainings["fp32"].plain_epoch(files)
     spectrogram, network = Spectrogram(SpectrogramOptions()), Training(args.network, "fp32", 1).network.eval()
 
     @torch.inference_mode()
@@ -231,9 +230,9 @@ def measure(
         images.append(["librosa and imsave", "not installed", ""])
     rows = []
     for precision in trainings:
-        whole = [frozen + args.epochs * cached for frozen, cached in
-                 zip(times[f"frozen {precision}"], times[f"cached {precision}"], strict=True)]
-        kept = [args.epochs * cached for cached in times[f"cached {precision}"]]
+        whole, kept = ([made + args.epochs * cached for made, cached in
+                        zip(times[f"{way} {precision}"], times[f"cached {precision}"], strict=True)]
+                       for way in ("frozen", "kept"))
         uncached, plain = ([args.epochs * epoch for epoch in times[way]]
                            for way in (f"images {precision}", "plain loop"))
         for way, total in ((f"ours, {precision}", whole), (f"ours, {precision}, outputs kept by an earlier one", kept),

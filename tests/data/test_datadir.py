@@ -205,6 +205,11 @@ def test_speakers_across_splits(tmp_path):
     check_disjoint(train, dev)
     with pytest.raises(SerError, match=r"1 speaker in both \S*dev and \S*test: s08;"):
         check_disjoint(train, dev, test)
+    faster = tmp_path / "faster"
+    faster.mkdir()
+    write(faster / "utt2spk", {"sp1.1-s05-1": "sp1.1-s05"})
+    with pytest.raises(SerError, match=r"1 speaker in both \S*faster and \S*dev: s05;"):
+        check_disjoint(faster, dev)
 
 
 def test_class_counts(data):

@@ -84,9 +84,11 @@ def test_what_cannot_be_cut_is_refused(tmp_path: Path) -> None:
         subsegment(src, tmp_path / "out", 0)
     with pytest.raises(SerError, match="is the source as well"):
         subsegment(src, src, 0.1)
-    write_table(src / "utt2noise", {"s1-a": f"10 0 {src / 's1-a.wav'}"})
-    with pytest.raises(SerError, match="is a noisy copy"):
-        subsegment(src, tmp_path / "out", 0.1)
+    for name, line in (("utt2perturb", "speed 0.9"), ("utt2noise", f"10 0 {src / 's1-a.wav'}")):
+        write_table(src / name, {"s1-a": line})
+        with pytest.raises(SerError, match=rf"is a copy of whole utterances \(it has {name}\)"):
+            subsegment(src, tmp_path / "out", 0.1)
+        (src / name).unlink()
     assert not (tmp_path / "out").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,8 @@ def test_gain_changes_nothing_and_silence_is_one_colour(shared: Path) -> None:
     spectrogram = Spectrogram(SpectrogramOptions())
     block = speech(shared, 1)[0]
     assert np.array_equal(spectrogram(block), spectrogram(block * 1024))
+    for gain in (0.01, 3.7, 123.4):  # rounded otherwise, so that a value between two colours may be the other one
+        assert (spectrogram(block) != spectrogram(block * np.float32(gain))).mean() < 1e-4
     assert not spectrogram(np.zeros(RATE, np.float32)).any()
     assert np.array_equal(spectrogram(block[:9000]), spectrogram(np.pad(block[:9000], (0, 7000))))
 
@@ -89,7 +92,8 @@ def test_other_options_show_other_images(shared: Path) -> None:
     assert wide.max() == 255 and 126 <= wide.min() <= 129, "80 dB are the upper half of 160"
     linear = Spectrogram(SpectrogramOptions(scale="linear"))(block)
     assert linear.mean() < 10 < default.mean(), "power is mostly small"
-    for wrong in ({"range": "0,-80"}, {"range": "all"}, {"pad_mode": "wrap"}, {"hop": 0}, {"frame_length": 40.0}):
+    for wrong in ({"range": "0,-80"}, {"range": "all"}, {"range": "0,80"}, {"range": "-inf,0"}, {"pad_mode": "wrap"},
+                  {"hop": 0}, {"frame_length": 40.0}, {"block_length": math.inf}):
         with pytest.raises(ValueError, match="--"):
             SpectrogramOptions(**wrong)
 

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file
+from safetensors.torch import save as dumps
 from transformers import (
     Data2VecAudioConfig,
     HubertConfig,
@@ -154,6 +156,11 @@ def test_bad_folders_are_named(tmp_path: Path) -> None:
     assert "none numbered 4" in message(layer=4)
     config = json.loads((good / "config.json").read_text())
     assert "lack" in message(config=json.dumps({**config, "num_hidden_layers": 4}).encode())
+    assert "cannot be loaded" in message(config=json.dumps({**config, "num_attention_heads": "two"}).encode())
+    assert "cannot be loaded" in message(weights=None, pickle=b"")
+    state = load_file(good / "model.safetensors")
+    name = next(iter(state))
+    assert f"{name} has numbers that are none" in message(weights=dumps(state | {name: state[name] * torch.nan}))
     trap = tmp_path / "trap"
 
     class Code:

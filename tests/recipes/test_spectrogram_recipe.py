@@ -115,6 +115,7 @@ def test_killed_in_every_stage_it_ends_the_same(command: list[str], tmp_path: Pa
     [
         (["--scheme", "n-cp"], "scheme: n-cp concatenates"),
         (["--weights", "nowhere.npz"], "nowhere.npz: no such file"),
+        (["--init", "random"], "squeezenet.npz: is of --init imagenet"),
         (["--block", "0"], "--split segment is of blocks"),
         (["--folds", "3"], "--folds: mini has 1 2, not '3'"),
         (["--spectrogram-config", "none.conf"], "--spectrogram-config none.conf: no such file"),
@@ -125,6 +126,7 @@ def test_wrong_options_are_named_before_anything_is_made(command: list[str], opt
 
 
 def test_from_random_weights_everything_is_trained(command: list[str], tmp_path: Path) -> None:
-    run([*command, "--init", "random", "--plan", str(tmp_path / "plan.jsonl")])
+    place = command.index("--weights")
+    run([*command[:place], *command[place + 2 :], "--init", "random", "--plan", str(tmp_path / "plan.jsonl")])
     [planned] = map(json.loads, (tmp_path / "plan.jsonl").read_text().splitlines())
     assert "_random_" in planned["out"] and not planned["options"].get("freeze")

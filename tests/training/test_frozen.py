@@ -85,13 +85,16 @@ def computed(monkeypatch) -> list[int]:
 
 def test_another_seed_finds_what_was_computed(run_of: Run, computed: list[int]) -> None:
     """Another seed, and another training set of the same images, compute nothing that was kept."""
-    run = replace(run_of, options=replace(run_of.options, seed=5, epochs=1))
-    Trainer(replace(run, out="first"), torch.device("cpu")).train()
+    first, second = (replace(run_of, out=f"seed{seed}", options=replace(run_of.options, seed=seed, epochs=1))
+                     for seed in (5, 6))
+    Trainer(first, torch.device("cpu")).train()
     computed.clear()
-    Trainer(replace(run, out="second"), torch.device("cpu")).train()
+    Trainer(second, torch.device("cpu")).train()
+    Trainer(replace(first, out="again"), torch.device("cpu")).train()
     assert not computed
-    weights = [load_checkpoint(Path(run.work, out, "last.pt"))["model"] for out in ("first", "second")]
+    weights = [load_checkpoint(Path(first.work, out, "last.pt"))["model"] for out in ("seed5", "again", "seed6")]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert any(not torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
 
 
 def frozen_network() -> SqueezeNet:

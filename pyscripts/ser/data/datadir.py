@@ -29,6 +29,7 @@ UTTERANCE_TABLES = (
 )
 SPEAKER_TABLES = ("spk2utt", "spk2gender", "spk2warp", "cmvn.scp")
 RECORDING_TABLES = ("wav.scp", "reco2dur", "reco2file_and_channel")  # keyed by utterance where there is no `segments`
+_KALDI_SPEED = re.compile(r"^sp\d+(\.\d+)?-")  # of the ids of speakers and utterances at another speed
 HOW_MADE = ("utt2noise", "utt2perturb")  # what is done to audio while it is read
 TABLES = UTTERANCE_TABLES + SPEAKER_TABLES + RECORDING_TABLES
 
@@ -96,10 +97,13 @@ def class_counts(path: str | os.PathLike[str]) -> dict[str, int]:
 def check_disjoint(*paths: str | os.PathLike[str]) -> None:
     """Check that no speaker occurs in two of the directories (train, dev, test).
 
+    Kaldi's utils/perturb_data_dir_speed.sh calls a speaker's copies sp0.9-<speaker>: that is the speaker all the same.
+
     Raises:
         SerError: some do; the message names them and the directories.
     """
-    speakers = [(path, set(DataDir(path).table("utt2spk").values())) for path in paths]
+    speakers = [(path, {_KALDI_SPEED.sub("", name) for name in DataDir(path).table("utt2spk").values()})
+                for path in paths]
     problems = []
     for (one, these), (other, those) in itertools.combinations(speakers, 2):
         if shared := sorted(these & those):

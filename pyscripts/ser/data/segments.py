@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ser.base.errors import SerError
 from ser.data import rearrange
-from ser.data.datadir import TABLES, UTTERANCE_TABLES, DataDir, Tables, validate
+from ser.data.datadir import HOW_MADE, TABLES, UTTERANCE_TABLES, DataDir, Tables, validate
 from ser.data.durations import durations
 
 REMAINDERS = ("drop", "pad")
@@ -65,7 +65,7 @@ def subsegment(
         The utterances of which there is no block.
 
     Raises:
-        SerError: `src` is not valid or a noisy copy, a length is out of range, no utterance is long enough, or two
+        SerError: `src` is not valid or a copy, a length is out of range, no utterance is long enough, or two
             blocks would have one id.
     """
     src, dst = Path(src), Path(dst)
@@ -74,9 +74,9 @@ def subsegment(
     if src.resolve() == dst.resolve():
         raise SerError(f"{dst}: is the source as well; write to another directory")
     tables = validate(src, need=("wav.scp",), speaker_order=False)
-    if "utt2noise" in tables:
-        raise SerError(f"{src}: is a noisy copy (it has utt2noise), whose noise belongs to whole utterances; cut the "
-                       "clean data, then make copies of the blocks")
+    if made_by := [name for name in HOW_MADE if name in tables]:
+        raise SerError(f"{src}: is a copy of whole utterances (it has {made_by[0]}); cut the original data, then make "
+                       "copies of the blocks")
     whole = tables.get("segments") or {utterance: f"{utterance} 0" for utterance in tables["utt2spk"]}
     origin: dict[str, str] = {}
     made: Tables = {"segments": {}, "utt2dur": {}}

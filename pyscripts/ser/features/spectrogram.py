@@ -39,11 +39,12 @@ class SpectrogramOptions:
             "--sample-frequency must be a whole number of Hz": self.sample_frequency == self.rate > 0,
             "--frame-length must be at least 2 samples and at most --n-fft": 2 <= self.window <= self.n_fft,
             "--hop must be a number of samples from 1": self.hop >= 1,
-            "--block-length must be longer than half of --n-fft": self.samples > self.n_fft // 2,
+            "--block-length must be longer than half of --n-fft": math.isfinite(self.block_length)
+            and self.samples > self.n_fft // 2,
             "--pad-mode is reflect or constant": self.pad_mode in ("reflect", "constant"),
             "--scale is db or linear": self.scale in ("db", "linear"),
             "--top-db must be over 0": self.top_db > 0,
-            "--range is image, or LOW,HIGH in dB from the image's greatest power": self._limits is not None,
+            "--range is image, or LOW,HIGH in dB from the image's greatest, such as -80,0": self._limits is not None,
             "--range LOW,HIGH is in dB and goes with --scale=db": self.range == "image" or self.scale == "db",
             "--origin is lower or upper": self.origin in ("lower", "upper"),
             "--resize is bilinear or crop": self.resize in ("bilinear", "crop"),
@@ -76,7 +77,7 @@ class SpectrogramOptions:
             low, high = map(float, self.range.split(","))
         except ValueError:
             return None
-        return (low, high) if low < high else None
+        return (low, high) if -math.inf < low < high <= 0 else None
 
 
 class Spectrogram:

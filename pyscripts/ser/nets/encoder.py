@@ -41,6 +41,7 @@ def load_encoder(path: str | os.PathLike[str], layer: int | str | None = None) -
     """
     folder = read_encoder_folder(path)
     layer = folder.layer(layer)
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoFeatureExtractor, AutoModel
     from transformers.utils import logging
@@ -54,13 +55,17 @@ def load_encoder(path: str | os.PathLike[str], layer: int | str | None = None) -
             output_loading_info=True,
         )
         extractor = AutoFeatureExtractor.from_pretrained(folder.path, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, RuntimeError, KeyError, pickle.UnpicklingError, SafetensorError) as error:
-        said = " ".join(str(error).split())[:300]
-        raise SerError(f"{folder.path}: cannot be loaded as {folder.kind} ({said}); weights are safetensors, or "
-                       "pickles with nothing but tensors: copy or convert them again") from error
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError, SafetensorError,
+            StrictDataclassError) as error:
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        raise SerError(f"{folder.path}: cannot be loaded as {folder.kind} ({said}); config.json and weights are to be "
+                       "of one model, and weights safetensors or pickles with nothing but tensors: copy or convert "
+                       "them again") from error
     if missing := sorted(name for name in found["missing_keys"] if not name.startswith(_NOT_NEEDED)):
         raise SerError(f"{folder.path}: its weights lack {len(missing)} parameters of {folder.kind}, such as "
                        f"{missing[0]}; copy the whole model")
+    if bad := next((name for name, weight in model.named_parameters() if not weight.isfinite().all()), None):
+        raise SerError(f"{folder.path}: {bad} has numbers that are none; copy or convert the weights again")
     return _encoder(folder, model, extractor, layer)
 
 
