@@ -82,12 +82,12 @@ def test_from_audio_to_tables(command: list[str], weights: Path) -> None:
 
 @pytest.mark.long
 def test_killed_in_every_stage_it_ends_the_same(command: list[str], tmp_path: Path) -> None:
-    """kill -9 while images are made, as a training begins and after its first epoch; then the same command."""
+    """kill -9 while images are made, as a training begins, after its first epoch, in scoring; then the same command."""
     run(command)
     whole = Path(command[command.index("--work-dir") + 1])
     again = [str(tmp_path) if word == str(whole) else word for word in command]
-    log = "exp_*/log/train_*.log"
-    for pattern, words in (("data_*/**/*_spec*/**/*.log", ""), (log, ""), (log, "epoch 1/2")):
+    train, score = (f"exp_*/log/{stage}_*.log" for stage in ("train", "score"))
+    for pattern, words in (("data_*/**/*_spec*/**/*.log", ""), (train, ""), (train, "epoch 1/2"), (score, "")):
         process = subprocess.Popen(again, start_new_session=True, stdin=subprocess.DEVNULL,
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while not any(words in path.read_text() for path in tmp_path.glob(pattern)):
@@ -95,7 +95,7 @@ def test_killed_in_every_stage_it_ends_the_same(command: list[str], tmp_path: Pa
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        assert not list(tmp_path.glob("exp_*/*/fold2/seed0/score_*"))
+        assert not list(tmp_path.glob("exp_*/results/*.md")), "it had not ended"
     run(again)
     images = sorted(path.relative_to(whole) for path in whole.rglob("*_spec/**/*.ark"))
     assert images and all((whole / path).read_bytes() == (tmp_path / path).read_bytes() for path in images)
