@@ -30,24 +30,17 @@ guarded() {
   if setpriv --pdeathsig TERM true 2>/dev/null; then setpriv --pdeathsig TERM "$@"; else "$@"; fi
 }
 
-# find_musan <corpus-data>: print where MUSAN is: --musan-dir, or the noise that a recipe which makes its own leaves in
-# <corpus-data>/local/musan; nothing where --noise-dir does without.
-find_musan() {
-  local musan=${opt[musan-dir]}
+# prepare_noise <corpus-data> <data>: make the lists of noise and music files <data>/noise out of --musan-dir, or out of
+# the noise that a recipe which makes its own leaves in <corpus-data>/local/musan; as --noise, --noise-dir and
+# --noise-split of a task say that has them.
+prepare_noise() {
+  local musan=${opt[musan-dir]} options=(--split "${opt[noise-split]:-disjoint}")
   if [ -z "$musan" ] && [ -d "$1/local/musan" ]; then musan=$1/local/musan; fi
+  [ "${opt[noise]:-}" != babble ] || options+=(--babble true)
+  [ -z "${opt[noise-dir]:-}" ] || options+=(--noise-dir "${opt[noise-dir]}")
   if [ -z "$musan" ] && [ -z "${opt[noise-dir]:-}" ]; then
     die "--musan-dir: name a folder with MUSAN (fetched there if the folder does not exist)"
   fi
-  echo "$musan"
-}
-
-# prepare_noise <corpus-data> <data>: make the lists of noise and music files <data>/noise, out of MUSAN
-# or as --noise, --noise-dir and --noise-split of a task say that has them.
-prepare_noise() {
-  local musan options=(--split "${opt[noise-split]:-disjoint}")
-  musan=$(find_musan "$1")
-  [ "${opt[noise]:-}" != babble ] || options+=(--babble true)
-  [ -z "${opt[noise-dir]:-}" ] || options+=(--noise-dir "${opt[noise-dir]}")
   guarded "$SER_ROOT/local/prepare_musan.sh" "${options[@]}" ${musan:+"$musan"} "$2/noise"
 }
 

@@ -179,8 +179,6 @@ fi
 noisy_tests=()
 [ "${opt[test-snr]}" = none ] || for snr in $(sorted "${opt[test-snr]}" -rn); do noisy_tests+=("test_snr$snr"); done
 
-needs_noise() { [[ " ${copies[*]}" = *" _noisy"* ]] || [ ${#noisy_tests[@]} -gt 0 ]; }
-
 # copy_corpus_lists: lists of whole utterances in a folder of their own are those of the corpus.
 copy_corpus_lists() {
   local path
@@ -191,7 +189,6 @@ copy_corpus_lists() {
 
 check_lists() {
   local dir set lists=()
-  if needs_noise; then find_musan "${opt[corpus-data]}" > /dev/null; fi # before hours of features
   [ "$block" = 0 ] || guarded "$SER_ROOT/pyscripts/cut_lists.py" --length "$block" --remainder "${opt[remainder]}" \
     --split "${opt[split]}" --cv-folds "${opt[cv-folds]}" "${opt[corpus-data]}" "$data"
   for dir in "${split_dirs[@]}"; do
@@ -241,7 +238,7 @@ make_copy() {
 
 make_copies() {
   local copy name
-  if needs_noise; then prepare_noise "${opt[corpus-data]}" "$data"; fi
+  if [[ " ${copies[*]}" = *" _noisy"* ]] || [ ${#noisy_tests[@]} -gt 0 ]; then prepare_noise "${opt[corpus-data]}" "$data"; fi
   for copy in "${copies[@]}"; do make_copy "$copy"; done
   for name in "${noisy_tests[@]}"; do
     guarded augment_data_dir.sh --snr "${name#test_snr}" ${over[@]+"${over[@]}"} "$test${opt[raw]}" \
