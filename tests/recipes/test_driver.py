@@ -226,7 +226,7 @@ def test_paths_are_the_callers(tmp_path: Path) -> None:
         (["--balance", "true"], "--balance true is of copies in other styles"),
         (["--remainder", "pad"], "--remainder pad is of blocks"),
         (["--cv-folds", "3"], "--cv-folds is of --split segment"),
-        (["--weights", "x.npz"], "--weights x.npz: is of --init imagenet"),
+        (["--weights", "x.npz"], "x.npz: is of --init imagenet"),
         (["--train-data", "clean+emoaug2"], "name EmoAug's network, --converter RUN"),
         (["--train-data", "clean+noise-wind"], "--noise-kinds are noise and music, not 'wind'"),
         (["--snr", "loud"], "--snr takes numbers in dB, not 'loud'"),

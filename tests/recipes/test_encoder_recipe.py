@@ -136,7 +136,7 @@ def test_all_layers_with_learnt_weights_and_a_recording_of_ones_own(command: lis
         (["--network", "resnet"], "--network of encoder is one of linear tdnn"),
         (["--encoder-mode", "finetune", "--cmn", "speaker"], "--cmn is of --encoder-mode frozen"),
         (["--encoder-mode", "finetune", "--network", "tdnn"], "the system encoder-finetune has linear, not 'tdnn'"),
-        (["--encoder-mode", "finetune", "--init", "random"], "what is fine-tuned starts from the encoder"),
+        (["--encoder-mode", "finetune", "--init", "random"], "what has an encoder starts from that"),
         (["--encoder-mode", "finetune", "--crop", "long"], "crop"),
     ],
 )
