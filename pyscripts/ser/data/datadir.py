@@ -29,7 +29,7 @@ UTTERANCE_TABLES = (
 )
 SPEAKER_TABLES = ("spk2utt", "spk2gender", "spk2warp", "cmvn.scp")
 RECORDING_TABLES = ("wav.scp", "reco2dur", "reco2file_and_channel")  # keyed by utterance where there is no `segments`
-_KALDI_SPEED = re.compile(r"^sp\d+(\.\d+)?-")  # of the ids of speakers and utterances at another speed
+_KALDI_SPEED = re.compile(r"^sp\d+(\.\d+)?-")  # before the id of a speaker
 HOW_MADE = ("utt2noise", "utt2perturb")  # what is done to audio while it is read
 TABLES = UTTERANCE_TABLES + SPEAKER_TABLES + RECORDING_TABLES
 
