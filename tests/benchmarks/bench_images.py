@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=256, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--network", choices=tuple(SYSTEMS["spectrogram"].networks), default="alexnet",
                         help="(default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=128, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=6, metavar="N", help="of a training (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="medians of N (default: %(default)s)")
     args = parser.parse_args()
