@@ -34,11 +34,12 @@ read_options() {
 --system= NAME              what a network reads: a system of the list below (default: mfcc; task synthesis: synthesis)
 --network= NAME             the network that reads it (default: the system's first)
 --scheme='none se-cp n-cp n+se-cp' SCHEMES  of CopyPaste
---train-data=clean D        clean, or with copies of it, of any of the kinds noise, speed (at 0.9 and 1.1 times the
+--train-data= D             clean, or with copies of it, of any of the kinds noise, speed (at 0.9 and 1.1 times the
                             rate), pitch (2 semitones up or down), vtlp (vocal tract length perturbation), emoaug1,
                             emoaug2 … (so many in other styles, see --converter), cyclegan and stargan (neutral
                             utterances in each other emotion, by a converter that is trained for it), as in clean+noise
-                            or clean+speed+vtlp; task speaker: clean or clean+noise
+                            or clean+speed+vtlp; task speaker: clean or clean+noise (default: clean; emotions in system
+                            mfcc: clean+speed, by which its networks learn most, unless the recipe says otherwise)
 --init= I                   random, imagenet, or the folder of a pre-trained model (default: random, and imagenet for
                             systems of images)
 --weights= FILE             ImageNet weights of the network under torchvision's names, .pth, .npz or .safetensors
@@ -150,6 +151,10 @@ read -ra networks <<< "$(grep -e "^${opt[system]} " <<< "$systems")"
 [ ${#networks[@]} -gt 0 ] || die "--system is one of $(cut -d ' ' -f 1 <<< "$systems" | xargs), not '${opt[system]}'"
 network=${opt[network]:-${networks[1]}}
 [[ " ${networks[*]:1} " = *" $network "* ]] || die "--network of ${opt[system]} is one of ${networks[*]:1}, not '$network'"
+if [ -z "${opt[train-data]}" ]; then
+  opt[train-data]=clean
+  [ "${opt[task]}${opt[system]}$score_run" != emotionmfcc ] || opt[train-data]=clean+speed
+fi
 [ -z "$(xargs -n 1 <<< "${opt[folds]}" | sort | uniq -d)" ] || die "--folds: one is given twice in '${opt[folds]}'"
 folds=${opt[all-folds]}
 set_training_device

@@ -54,6 +54,19 @@ def test_the_users_options_beat_the_recipes_facts(tmp_path: Path) -> None:
     assert len(plan(tmp_path, "--recipe", "ravdess", "--scheme", "none")) == 6
 
 
+@pytest.mark.parametrize(("words", "condition"), [
+    (["--recipe", "ravdess"], "mfcc-resnet_clean+speed_none_random"),
+    (["--recipe", "ravdess", "--train-data", "clean"], "mfcc-resnet_clean_none_random"),
+    (["--recipe", "ravdess", "--system", "functionals"], "functionals-svm_clean_none_random"),
+    (["--recipe", "mini"], "mfcc-tdnn_clean_none_random"),
+])
+def test_the_networks_on_mfcc_learn_emotions_from_other_speeds_too(
+    tmp_path: Path, words: list[str], condition: str
+) -> None:
+    run = plan(tmp_path, *words, "--scheme", "none")[0]
+    assert Path(run["out"]).parts[1] == condition
+
+
 def test_the_baseline_is_planned_beside_the_networks(tmp_path: Path) -> None:
     """On the same features and folds, without any option of theirs, and once whatever schemes and seeds there are."""
     options = ("--recipe", "ravdess", "--folds", "1 2", "--scheme", "none n-cp", "--seeds", "1 2", "--cmn", "utterance",

@@ -54,12 +54,12 @@ def test_the_example_of_the_readme(table: Path) -> None:
     _, command = example()
     printed = run(table, command, "--scheme", "n-cp", "--folds", "2", "--config", str(table.parent / "tiny.yaml"))
     work = table.parent / "work"
-    seed = work / "exp/mfcc-tdnn_clean_n-cp_random_tiny/fold2/seed0"
+    seed = work / "exp/mfcc-tdnn_clean+speed_n-cp_random_tiny/fold2/seed0"
     score = json.loads((seed / "score_test/score.json").read_text())
     assert score["classes"] == ["angry", "neutral", "sad"] and score["utterances"] == 3
     assert "Weighted F1 (%)\n" in printed and (work / "exp/results/report.md").is_file()
     again = [command[0], "--config", str(seed / "config.yaml"), "--recipe", "table", "--stage", "4"]
-    assert "exp/mfcc-tdnn_clean_n-cp_random_tiny/fold2/seed0" in run(table, again, "--stop-stage", "4")
+    assert "exp/mfcc-tdnn_clean+speed_n-cp_random_tiny/fold2/seed0" in run(table, again, "--stop-stage", "4")
 
 
 def test_emotions_and_plans_of_a_table(table: Path) -> None:
