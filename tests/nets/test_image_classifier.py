@@ -143,3 +143,9 @@ def test_images_of_several_sizes_are_refused() -> None:
 def test_images_are_not_concatenated() -> None:
     with pytest.raises(SerError, match="scheme: n-cp concatenates, and examples of the system spectrogram are all of"):
         TrainOptions(system="spectrogram", network="alexnet", scheme="n-cp")
+
+
+@pytest.mark.parametrize(("option", "value"), [("dropout", 0.2), ("width", 64), ("loss", "aam"), ("crop", 100)])
+def test_options_of_other_networks_are_refused(option: str, value: object) -> None:
+    with pytest.raises(SerError, match=f"{option}: spectrogram-alexnet has .* alone, not {value!r}"):
+        TrainOptions(system="spectrogram", network="alexnet", **{option: value})

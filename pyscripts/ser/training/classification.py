@@ -45,8 +45,10 @@ def make_plans(data: Sequence[str], options: TrainOptions) -> tuple[CopyPaste, L
     labels = system.labels(data, utterances, options.labels)
     emotions = options.labels == EMOTION_TABLE
     neutral = labels.classes.index(NEUTRAL) if emotions and NEUTRAL in labels.classes else None
+    # Examples that are all of one length, such as images, are whole.
+    crop = options.rows(options.crop) if system.can_join else int(np.max(lengths, initial=1))
     plans = CopyPaste(
-        labels.indices, lengths, options.scheme, neutral, options.batch_size, options.rows(options.crop),
+        labels.indices, lengths, options.scheme, neutral, options.batch_size, crop,
         options.short_utt, options.seed, min_crop=options.rows(options.min_crop), window=options.window,
     )
     return plans, labels, utterances

@@ -309,6 +309,12 @@ def _speech_made_by(data: Sequence[str]) -> str:
 
 SYNTHESIS = "synthesis"  # the system that says speech, and recognises nothing
 _FEATURES = (_load_features, _share_features, frame_counts, read_labels, features_digest, front_end)
+_OF_IMAGES = (
+    "seed", "init", "labels", "epochs", "min_updates", "patience", "select", "batch_size", "optimiser",
+    "learning_rate", "rates", "freeze", "beta1", "beta2", "momentum", "weight_decay", "clip", "schedule",
+    "warmup_epochs", "step_epochs", "step_updates", "step_factor", "average", "label_smoothing", "class_weights",
+    "time_masks", "time_mask_width", "frequency_masks", "frequency_mask_width", "precision",
+)
 _OF_SYNTHESIS = (
     "seed", "init", "labels", "epochs", "min_updates", "patience", "select", "batch_size", "optimiser",
     "learning_rate", "rates", "freeze", "beta1", "beta2", "weight_decay", "clip", "schedule", "warmup_epochs",
@@ -348,8 +354,8 @@ SYSTEMS: dict[str, System] = {
     ),
     "spectrogram": System(
         "spectrogram images of one second (noise mix-up)",
-        {"alexnet": Network("AlexNet, from ImageNet weights", _alexnet),
-         "squeezenet": Network("SqueezeNet 1.0, from ImageNet weights", _squeezenet)},
+        {"alexnet": Network("AlexNet, from ImageNet weights", _alexnet, only=_OF_IMAGES),
+         "squeezenet": Network("SqueezeNet 1.0, from ImageNet weights", _squeezenet, only=_OF_IMAGES)},
         _load_images, _share_images, frame_counts, read_labels, features_digest, front_end, False, "imagenet",
     ),
     SYNTHESIS: System(
