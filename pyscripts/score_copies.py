@@ -62,6 +62,9 @@ def main() -> None:
     parser.add_argument("data", type=Path, metavar="<data>", help="the data directory that was converted")
     parser.add_argument("copies", type=Path, metavar="<copies>", help="its copies")
     args = parser.parse_args()
+    if args.whisper and not (args.data / CONF).exists():
+        raise SerError(f"{args.data}: has no mel spectrograms, which --whisper hears through the vocoder; name the "
+                       "data directory that was converted, of which steps/make_mel.sh has made them")
     judged = Judged(args.data, args.copies, args.number)
     found = {"copies": len(judged.copies), **judged.spread()}
     if args.whisper:
