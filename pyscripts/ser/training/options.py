@@ -165,7 +165,7 @@ class TrainOptions:
             if getattr(self, name) >= 1:
                 raise SerError(f"{name}: {getattr(self, name)} is not under 1")
         if self.momentum and self.optimiser != "sgd":
-            raise SerError(f"momentum: is for the optimiser sgd; {self.optimiser} has beta1")
+            raise SerError(f"momentum: is for the optimiser sgd; {self.optimiser} has beta1, so give 0")
         self.rates_by_prefix()
         for name in self.functionals.split() or [""]:
             if name not in FUNCTIONALS:
