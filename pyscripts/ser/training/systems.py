@@ -309,23 +309,20 @@ def _speech_made_by(data: Sequence[str]) -> str:
 
 SYNTHESIS = "synthesis"  # the system that says speech, and recognises nothing
 _FEATURES = (_load_features, _share_features, frame_counts, read_labels, features_digest, front_end)
-_OF_IMAGES = (
-    "seed", "init", "labels", "epochs", "min_updates", "patience", "select", "batch_size", "optimiser",
-    "learning_rate", "rates", "freeze", "beta1", "beta2", "momentum", "weight_decay", "clip", "schedule",
-    "warmup_epochs", "step_epochs", "step_updates", "step_factor", "average", "label_smoothing", "class_weights",
-    "time_masks", "time_mask_width", "frequency_masks", "frequency_mask_width", "precision",
-)
-_OF_SYNTHESIS = (
-    "seed", "init", "labels", "epochs", "min_updates", "patience", "select", "batch_size", "optimiser",
-    "learning_rate", "rates", "freeze", "beta1", "beta2", "weight_decay", "clip", "schedule", "warmup_epochs",
-    "step_epochs", "step_updates", "step_factor", "width", "dropout", "postnet", "longest", "guided_attention",
-    "own_frames", "own_from", "own_until", "adversarial", "critic_rate", "fakes",
-)
-_OF_CONVERSION = (
+_OF_LOOP = (  # the training options of every network that the loop trains
     "seed", "labels", "epochs", "min_updates", "patience", "select", "batch_size", "optimiser", "learning_rate",
     "rates", "beta1", "beta2", "weight_decay", "schedule", "warmup_epochs", "step_epochs", "step_updates",
-    "step_factor", "width", "critic_rate",
+    "step_factor",
 )
+_OF_IMAGES = (
+    *_OF_LOOP, "init", "freeze", "momentum", "clip", "average", "label_smoothing", "class_weights", "time_masks",
+    "time_mask_width", "frequency_masks", "frequency_mask_width", "precision",
+)
+_OF_SYNTHESIS = (
+    *_OF_LOOP, "init", "freeze", "clip", "width", "dropout", "postnet", "longest", "guided_attention", "own_frames",
+    "own_from", "own_until", "adversarial", "critic_rate", "fakes",
+)
+_OF_CONVERSION = (*_OF_LOOP, "width", "critic_rate")
 _TDNN = Network("Kaldi's x-vector network (Snyder et al., ICASSP 2018)", _tdnn)
 
 SYSTEMS: dict[str, System] = {
