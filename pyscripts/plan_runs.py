@@ -158,7 +158,7 @@ def plan(args: argparse.Namespace, splits: list[dict]) -> Iterator[Run]:
     else:
         init_name, init = named_init(start)
     options, tag = resolve(args, network, init)
-    if (not system.can_join or system.networks[network].only) and "none" in schemes and len(schemes) > 1:
+    if not (system.can_join and system.networks[network].by_plan) and "none" in schemes and len(schemes) > 1:
         print(f"{features}-{network}: is trained on utterances as they are; of --scheme {args.scheme}, none alone")
         schemes = ["none"]
     for scheme in schemes:

@@ -95,8 +95,8 @@ def described_run(parser: argparse.ArgumentParser, args: argparse.Namespace, sai
 
 def dump_plan(path: Path, epoch: int, run: Run) -> None:
     """Write the plan of one epoch as JSON lines, one an example."""
-    if SYSTEMS[run.options.system].networks[run.options.network].only:
-        raise SerError(f"--dump-plan: {run.options.network} is trained on all utterances at once, not by a plan")
+    if not SYSTEMS[run.options.system].networks[run.options.network].by_plan:
+        raise SerError(f"--dump-plan: {run.options.system}-{run.options.network} is not trained on the batches of a plan")
     plans, labels, utterances = make_plans(run.train, run.options)
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as lines:
         for number, batch in enumerate(plans.epoch(epoch)):

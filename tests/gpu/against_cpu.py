@@ -48,8 +48,8 @@ def rows(device: torch.device, quick: bool, folder: Path) -> Iterator[Row]:
     """Yield the lines; `folder` is for scratch files."""
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     for system_name, system in SYSTEMS.items():
-        networks = [name for name, network in system.networks.items() if not network.only]
-        if not networks:  # what is not trained by steps on batches
+        networks = [name for name, network in system.networks.items() if network.by_plan]
+        if not networks:
             continue
         packed = folder / system_name
         if system.start == "encoder":

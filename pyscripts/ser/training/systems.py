@@ -118,6 +118,11 @@ class Network:
     only: tuple[str, ...] = ()
     by_loss: bool = False
 
+    @property
+    def by_plan(self) -> bool:
+        """Whether it learns classes from the batches of a plan (`make_plans`)."""
+        return self.objective is _classification
+
 
 @dataclass(frozen=True)
 class System:
