@@ -95,8 +95,9 @@ def described_run(parser: argparse.ArgumentParser, args: argparse.Namespace, sai
 
 def dump_plan(path: Path, epoch: int, run: Run) -> None:
     """Write the plan of one epoch as JSON lines, one an example."""
-    if not SYSTEMS[run.options.system].networks[run.options.network].by_plan:
-        raise SerError(f"--dump-plan: {run.options.system}-{run.options.network} is not trained on the batches of a plan")
+    system, network = run.options.system, run.options.network
+    if not SYSTEMS[system].networks[network].by_plan:
+        raise SerError(f"--dump-plan: {system}-{network} is not trained on the batches of a plan")
     plans, labels, utterances = make_plans(run.train, run.options)
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as lines:
         for number, batch in enumerate(plans.epoch(epoch)):

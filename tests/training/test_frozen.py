@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,15 +28,15 @@ from ser.training.trainer import Trainer
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def make_images(folder: Path, count: int, seed: int) -> str:
+def make_images(folder: Path, count: int, seed: int, columns: int = 259) -> str:
     """Random images, half of them darker, which is their class."""
     folder.mkdir()
     random = np.random.default_rng(seed)
     names = [f"s{n % 2}-u{n:03d}" for n in range(count)]
     with ArkWriter(folder / "feats.ark", folder / "feats.scp") as writer:
         for number, name in sorted(enumerate(names), key=lambda pair: pair[1]):
-            writer.write(name, random.integers(0, 128 << number % 2, (259, 257)).astype(np.uint8))
-    for table, values in {"utt2num_frames": [259] * count, "utt2spk": [name[:2] for name in names],
+            writer.write(name, random.integers(0, 128 << number % 2, (columns, 257)).astype(np.uint8))
+    for table, values in {"utt2num_frames": [columns] * count, "utt2spk": [name[:2] for name in names],
                           "utt2emo": [("dark", "light")[n % 2] for n in range(count)]}.items():
         write_table(folder / table, dict(zip(names, values, strict=True)))
     return str(folder)
@@ -147,3 +151,14 @@ def test_damage_and_a_full_disk_cost_time_only(tmp_path: Path, computed: list[in
     assert torch.equal(outputs_of(data), first)
     assert "not kept, since less than 10% of the disk would stay free" in capsys.readouterr().out
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_images_of_any_length_are_planned_whole(tmp_path: Path) -> None:
+    """Blocks of 3 s have 774 columns, more than the 400 frames that utterances are cut to."""
+    plan = tmp_path / "plan.jsonl"
+    command = [sys.executable, str(ROOT / "pyscripts/train.py"), "--train", make_images(tmp_path / "long", 6, 1, 774)]
+    command += ["--system", "spectrogram", "--network", "squeezenet", "--dump-plan", str(plan)]
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT / "pyscripts")}, check=True)
+    examples = [json.loads(line) for line in plan.read_text().splitlines()]
+    parts = sorted(tuple(part) for example in examples for part in example["parts"])
+    assert parts == sorted((f"s{number % 2}-u{number:03d}", 0, 774) for number in range(6))
