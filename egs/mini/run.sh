@@ -6,7 +6,7 @@
 #
 # Usage: egs/mini/run.sh [options]    (--help lists them)
 set -euo pipefail
-network=(--network tdnn)  # which a laptop trains in a minute; --network resnet takes a quarter of an hour
+network=(--network tdnn)  # which a laptop trains in a minute; --network resnet takes over ten times as long
 [[ " $*" != *" --system"* && " $*" != *" --task"* ]] || network=()
 # Copies at other speeds, the default elsewhere, would take three times as long.
 exec "$(dirname "${BASH_SOURCE[0]}")/../../run.sh" \

@@ -10,6 +10,6 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../../path.sh"
 words=$("$here/local/prepare.py" --facts "$@")
 mapfile -t facts <<< "$words"
-# Trains two to three times as fast as the ResNet on a CPU, and learns more from few hours of speech (egs/ravdess/RESULTS.md).
+# Trains some six times as fast as the ResNet on a CPU, and learns more from few hours of speech (egs/ravdess/RESULTS.md).
 [[ " $*" = *" --system"* || " $*" = *" --task"* ]] || facts+=(--network tdnn)
 exec "$here/../../run.sh" --recipe table --task emotion "${facts[@]}" -- "$@"
