@@ -17,7 +17,7 @@ import pytest
 import soundfile
 import torch
 import yaml
-from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
+from tiny_encoder import TINY, save_encoder
 
 from ser.base.errors import SerError
 from ser.base.kaldi_tables import write_table
@@ -254,23 +254,12 @@ def test_pieces_of_files(run_and_wav: tuple[Path, Path], tmp_path: Path) -> None
 
 # ---- a pretrained encoder's hidden states ----------------------------------------------------------------------------
 
-TINY = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32,
-        "conv_dim": (8,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
-
-
-def save_encoder(folder: Path, seed: int) -> Path:
-    torch.manual_seed(seed)
-    HubertModel(HubertConfig(**TINY)).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor().save_pretrained(folder)
-    return folder
-
-
 @pytest.mark.parametrize("normalised", [False, True], ids=["as it is", "by speaker"])
 def test_a_run_on_an_encoder_answers_what_was_scored_and_takes_its_encoder_along(
     normalised: bool, shared: Path, shell: Shell, tmp_path: Path
 ) -> None:
     wavs = {f"Actor01-{path.stem}": path for path in sorted((shared / "data/ravdess").glob("Actor_01/*.wav"))[::5]}
-    data, encoder = tmp_path / "test", save_encoder(tmp_path / "hubert", 1)
+    data, encoder = tmp_path / "test", save_encoder(tmp_path / "hubert", 1, layers=3)
     data.mkdir()
     write_table(data / "wav.scp", wavs)
     write_table(data / "utt2spk", dict.fromkeys(wavs, "Actor01"))
@@ -313,7 +302,7 @@ def test_a_run_on_an_encoder_answers_what_was_scored_and_takes_its_encoder_along
     with pytest.raises(SerError, match="not where the run says; name its folder with --encoder"):
         Recogniser(run, "cpu")
     assert Recogniser(run, "cpu", str(tmp_path / "away")).predict(files, speakers=actor) == answers
-    other = save_encoder(tmp_path / "other", 2)
+    other = save_encoder(tmp_path / "other", 2, layers=3)
     refused = predict("--model", run, "--encoder", other, files[0], status=1)[1]
     assert "other holds hubert-" in refused and "Traceback" not in refused
 

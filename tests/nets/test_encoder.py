@@ -12,6 +12,7 @@ import torch
 import transformers
 from safetensors.torch import load_file
 from safetensors.torch import save as dumps
+from tiny_encoder import TINY
 from transformers import (
     Data2VecAudioConfig,
     HubertConfig,
@@ -26,18 +27,15 @@ from ser.base.errors import SerError
 from ser.nets.encoder import load_encoder
 from ser.nets.encoder_folder import ALL
 
-# A kernel of 10, since oneDNN on AMX (3.12, torch 2.13) gets longer bf16 kernels of 8 channels a group wrong; real
-# encoders have 48 and more, which it gets right.
-TINY = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32,
-        "conv_dim": (8,) * 7, "num_conv_pos_embeddings": 10, "num_conv_pos_embedding_groups": 2}
+ENCODER = {**TINY, "num_hidden_layers": 3}
 LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 CONFIGS = {
-    "hubert-base": HubertConfig(**TINY),
-    "hubert-large": HubertConfig(**TINY, **LARGE),
-    "wavlm-base": WavLMConfig(**TINY),
-    "wavlm-large": WavLMConfig(**TINY, **LARGE),
-    "wav2vec2-base": Wav2Vec2Config(**TINY),
-    "data2vec": Data2VecAudioConfig(**{**TINY, "num_conv_pos_embeddings": 3}, conv_pos_kernel_size=5),
+    "hubert-base": HubertConfig(**ENCODER),
+    "hubert-large": HubertConfig(**ENCODER, **LARGE),
+    "wavlm-base": WavLMConfig(**ENCODER),
+    "wavlm-large": WavLMConfig(**ENCODER, **LARGE),
+    "wav2vec2-base": Wav2Vec2Config(**ENCODER),
+    "data2vec": Data2VecAudioConfig(**{**ENCODER, "num_conv_pos_embeddings": 3}, conv_pos_kernel_size=5),
     "whisper": WhisperConfig(
         d_model=16, encoder_layers=3, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
         encoder_ffn_dim=32, decoder_ffn_dim=32, vocab_size=20, num_mel_bins=10, max_source_positions=75,
