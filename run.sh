@@ -218,8 +218,9 @@ task() { # <verb> …
 }
 raw=$(system raw)
 suffix=$(system suffix)
-block=$(system block 2> /dev/null) || block='' # a system of whole utterances has no such verb
-mapfile -t for_plan < <(system plan 2> /dev/null)
+block=$(system block)
+for_plan=$(system plan)
+mapfile -t for_plan < <(printf '%s' "$for_plan")
 named "$(task list-name)"
 folds=$(task folds)
 for word in ${opt[folds]}; do

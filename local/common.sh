@@ -11,6 +11,9 @@
 # absolute <path>: print a path of the caller's as one that holds in any folder.
 absolute() { case $1 in '' | /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
 
+# words_in <string>: print its words, a line each. Quotes keep blanks in a word; nothing is expanded.
+words_in() { [ -z "$1" ] || xargs -n 1 printf '%s\n' <<< "$1" || die "$1: a quote is not closed"; }
+
 # config_file <file> <folder>: print the absolute path of a file of options, or of a copy in the folder of what comes out
 # of a pipe, which can be read once.
 config_file() {

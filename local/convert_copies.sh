@@ -13,7 +13,8 @@ set -euo pipefail
 parse_options "$@" << 'END'
 # Converted copies
 --converter= RUN            folder of a training of task synthesis
---converter-options= WORDS  options of system synthesis over those that it was trained with, where folders have moved, say
+--converter-options= WORDS  options of system synthesis over those that it was trained with, where folders have moved, say;
+                            full paths, quoted where they have blanks
 --converter-config= FILE    training options of its fine-tuning (default: conf/synthesis-finetune.yaml); none: not tuned
 --copies=1 N+               of each utterance
 --balance=false BOOL        more copies of rarer emotions, so that all are as many
@@ -45,8 +46,8 @@ system_words() {
   known=$("$SER_ROOT/local/system_synthesis.sh" --list-options)
   words=$("$SER_ROOT/pyscripts/plan_runs.py" --driver-options "$converter/config.yaml")
   mapfile -t words < <(printf '%s' "$words") # none of a training that run.sh did not plan
-  read -ra given <<< "${opt[converter-options]}"
-  words+=(${given[@]+"${given[@]}"})
+  given=$(words_in "${opt[converter-options]}")
+  [ -z "$given" ] || mapfile -t -O ${#words[@]} words <<< "$given"
   for ((i = 0; i < ${#words[@]}; i += 2)); do
     [ "${words[i]}" != --codebook ] || found=true
     if grep -qxF -e "${words[i]#--}" <<< "$known"; then printf '%s\n' "${words[@]:i:2}"; fi

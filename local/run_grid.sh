@@ -110,7 +110,8 @@ for corpus in "${args[@]}"; do
   # The folder ends where the first option begins; it may have blanks in it.
   folder=${corpus%% --*} more=()
   if [ "$folder" != "$corpus" ]; then
-    mapfile -t more < <(xargs -n 1 printf '%s\n' <<< "${corpus#"$folder "}") # understands quotes, expands nothing
+    of_corpus=$(words_in "${corpus#"$folder "}")
+    mapfile -t more <<< "$of_corpus"
   fi
   recipe=${folder%%=*}
   for word in ${more[@]+"${more[@]}"}; do

@@ -7,6 +7,7 @@
 #                                                              of directories of what the encoder gives, or reads, have
 #                                                              for these options
 #        local/system_encoder.sh [options] plan                print what pyscripts/plan_runs.py is told, a word a line
+#        local/system_encoder.sh [options] block               print nothing
 #
 # The features of every encoder, layer, precision and normalisation have directories of their own; waveforms are the same
 # for all encoders that take recordings of one length. Copies (a directory with utt2noise or utt2perturb) are there as
@@ -83,10 +84,11 @@ case $verb in
   name) echo "encoder-$name" ;;
   suffix) echo "$suffix" ;;
   raw) echo "$raw" ;;
+  block) ;;
   plan) [ ${#plan[@]} -eq 0 ] || printf '%s\n' "${plan[@]}" ;;
   features)
     cd "${opt[work-dir]}"
     make_features "${args[@]:1}"
     ;;
-  *) die "expected features <data>…, name, suffix, raw or plan, not '$verb' (--help explains)" ;;
+  *) die "expected features <data>…, name, suffix, raw, block or plan, not '$verb' (--help explains)" ;;
 esac

@@ -4,6 +4,7 @@
 # Usage: local/system_mfcc.sh [options] features <data>…    make the features <data><suffix> of data directories
 #        local/system_mfcc.sh [options] name|suffix|raw     print what names of runs, of directories of features, and of
 #                                                           directories of MFCC before VAD have for these options
+#        local/system_mfcc.sh [options] block|plan          print nothing
 #
 # Features of other options than the default ones have other names, so that none makes another stale. Copies (a
 # directory with utt2noise or utt2perturb) are made of <data><raw> and are there as <data><raw>; noisy ones keep the VAD of
@@ -96,9 +97,10 @@ case $verb in
   name) echo "${front_end:-mfcc}$stored$selected" ;;
   suffix) echo "$suffix" ;;
   raw) echo "$raw" ;;
+  block | plan) ;;
   features)
     cd "${opt[work-dir]}"
     make_features "${args[@]:1}"
     ;;
-  *) die "expected features <data>…, name, suffix or raw, not '$verb' (--help explains)" ;;
+  *) die "expected features <data>…, name, suffix, raw, block or plan, not '$verb' (--help explains)" ;;
 esac

@@ -5,6 +5,7 @@
 #        local/system_spectrogram.sh [options] name|suffix|raw     print what names of runs, of directories of images, and
 #                                                                  of what they are made from have for these options
 #        local/system_spectrogram.sh [options] block               print how long blocks are, in seconds
+#        local/system_spectrogram.sh [options] plan                print nothing
 #
 # Images of other options than the default ones have other names, so that none makes another stale.
 set -euo pipefail
@@ -46,16 +47,17 @@ make_features() { # <data>…
 case $verb in
   name) echo "spectrogram$variant" ;;
   suffix) echo "$suffix" ;;
-  raw) ;;
+  raw | plan) ;;
   block)
     PYTHONPATH=$SER_ROOT/pyscripts python3 -c 'import sys
+from ser.base.errors import run_main
 from ser.features.frontend import read_conf
 from ser.features.spectrogram import SpectrogramOptions
-print(f"{read_conf(sys.argv[1], SpectrogramOptions).block_length:g}")' "$config"
+run_main(lambda: print(f"{read_conf(sys.argv[1], SpectrogramOptions).block_length:g}"))' "$config"
     ;;
   features)
     cd "${opt[work-dir]}"
     make_features "${args[@]:1}"
     ;;
-  *) die "expected features <data>…, name, suffix, raw or block, not '$verb' (--help explains)" ;;
+  *) die "expected features <data>…, name, suffix, raw, block or plan, not '$verb' (--help explains)" ;;
 esac

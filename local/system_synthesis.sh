@@ -6,6 +6,7 @@
 #        local/system_synthesis.sh [options] name|suffix|raw     print what names of runs, of directories of features, and
 #                                                                of what they are made from have for these options
 #        local/system_synthesis.sh [options] plan                print what pyscripts/plan_runs.py is told, a word a line
+#        local/system_synthesis.sh [options] block               print nothing
 #
 # Without --codebook one is fitted to the first of the data directories, once: codebook<suffix>.npz beside it. What is
 # fine-tuned takes that of its pre-training, since units of another are other sounds.
@@ -69,11 +70,11 @@ make_features() { # <data>…
 case $verb in
   name) echo "synthesis-$name" ;;
   suffix) echo "$suffix" ;;
-  raw) ;;
+  raw | block) ;;
   plan) printf '%s\n' --encoder "$speaker_encoder" ;;
   features)
     cd "${opt[work-dir]}"
     make_features "${args[@]:1}"
     ;;
-  *) die "expected features <data>…, name, suffix, raw or plan, not '$verb' (--help explains)" ;;
+  *) die "expected features <data>…, name, suffix, raw, block or plan, not '$verb' (--help explains)" ;;
 esac

@@ -42,7 +42,8 @@ parse_options "$@" << 'END'
                             cut from: 80 % to train, in folds, and 20 % to test
 --cv-folds=5 N+             folds of --split segment
 --converter= RUN            EmoAug's network, for copies such as emoaug4: the folder of a training of task synthesis
---converter-options= WORDS  options of system synthesis over those that it was trained with, where folders have moved, say
+--converter-options= WORDS  options of system synthesis over those that it was trained with, where folders have moved, say;
+                            full paths, quoted where they have blanks
 --converter-config= FILE    training options of its fine-tuning to each fold's training speakers, against a discriminator
                             (default: conf/synthesis-finetune.yaml); none: it is taken as it is
 --balance=false BOOL        more such copies of rarer emotions, so that all are as many

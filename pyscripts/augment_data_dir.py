@@ -147,9 +147,6 @@ def main() -> None:
     parser.add_argument("--suffix", default="", metavar="S",
                         help="utterance ids get -S appended, speakers stay; needed when the copy is to be combined "
                         "with <data>. Without it ids stay, except with --each true")
-    parser.add_argument("--own-vad", choices=("true", "false"), default="false",
-                        help="leave out vad.scp, so that steps/compute_vad.sh makes one from the noisy features "
-                        "(default: false, the clean recordings' VAD is kept, where <data> has it)")
     parser.add_argument("--snr-over", default="", metavar="DIRs",
                         help="data directories of whole utterances that <data> has blocks of: the SNR is over these")
     parser.add_argument("--write-wav", type=Path, metavar="DIR",
@@ -190,10 +187,10 @@ def main() -> None:
     marker = Marker(out_dir / ".augment_data_dir.done", fingerprint(
         *(arguments.data_dir / name for name in TABLES if name not in OF_CLEAN_AUDIO), lists,
         *(file_identity(path) for noises in lists.values() for path in noises.values()),
-        snrs, arguments.seed, list(copies), arguments.own_vad,
+        snrs, arguments.seed, list(copies),
         *(path / name for path in whole for name in ("wav.scp", "segments", "utt2dur")),
     ))
-    tables = copied_tables(data, copies, arguments.own_vad == "true")
+    tables = copied_tables(data, copies, with_vad=True)
     if marker.is_current() and is_whole(out_dir, ("utt2noise", *tables)):
         print(f"{out_dir}: noisy copy of {data.path} is up to date")
     else:

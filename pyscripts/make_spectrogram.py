@@ -76,14 +76,8 @@ def main() -> None:
     add_arguments(parser, target=True)
     parser.add_argument("--spectrogram-config", type=Path, default=_CONF / "spectrogram.conf", metavar="FILE",
                         help="what the images show (default: conf/spectrogram.conf)")
-    parser.add_argument("--write-png", type=Path, metavar="DIR",
-                        help="also write <out-data>'s images as PNG, to look at; those there already are kept")
     args = parser.parse_args()
     run_step(MakeSpectrogram(args.spectrogram_config), args)
-    if args.write_png and args.job is None:
-        from write_png import write_images  # which needs matplotlib, unlike the jobs
-
-        write_images(args.target, args.write_png)
 
 
 if __name__ == "__main__":

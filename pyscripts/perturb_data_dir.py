@@ -63,7 +63,7 @@ def main() -> None:
         raise SerError(f"{data.path}: {min(taken)} is there already; rename that utterance")
     marker = Marker(out_dir / ".perturb_data_dir.done", fingerprint(
         *(arguments.data_dir / name for name in TABLES if name not in OF_CLEAN_AUDIO), kind, choices, arguments.seed))
-    tables = copied_tables(data, copies, own_vad=True)
+    tables = copied_tables(data, copies, with_vad=False)
     if marker.is_current() and is_whole(out_dir, ("utt2perturb", *tables)):
         print(f"{out_dir}: {kind} copy of {data.path} is up to date")
         return

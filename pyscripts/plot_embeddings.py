@@ -19,6 +19,7 @@ from ser.base.progress import progress
 from ser.data.datadir import DataDir
 from ser.data.labels import EMOTION_TABLE, SPEAKER_TABLE
 from ser.scoring.embeddings import Embeddings, draw_embeddings, silhouette
+from ser.scoring.plots import picture_format
 from ser.scoring.results import BASELINE
 from ser.training.checkpoint import load_model
 from ser.training.device import set_up_device
@@ -73,12 +74,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, metavar="DIR",
                         help="instead, a data directory with features, such as data/fold1/dev_voiced")
     parser.add_argument("--out", type=Path, metavar="FILE", default=Path("embeddings.png"),
-                        help="where the picture goes, .png or .svg (default: %(default)s)")
+                        help="where the picture goes, .png, .svg or .pdf (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of t-SNE (default: 0)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
     args = parser.parse_args()
-    if args.out.suffix not in (".png", ".svg"):
-        raise SerError(f"--out {args.out}: the name must end in .png or .svg")
+    picture_format(args.out)
     found = [read_embeddings(run, args.test, args.data, args.device)
              for run in progress(args.runs, len(args.runs), "embeddings", "run")]
     draw_embeddings(args.out, found, args.seed)

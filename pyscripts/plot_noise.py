@@ -18,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clean", type=Path, help="data directory of clean blocks' images")
     parser.add_argument("noisy", type=Path, help="that of noisy copies under the same ids")
-    parser.add_argument("figure", type=Path, help="where the figure goes, .png or .svg")
+    parser.add_argument("figure", type=Path, help="where the figure goes, .png, .svg or .pdf")
     parser.add_argument("--block", default="", metavar="ID",
                         help="which block (default: the one whose two images differ as much as the median block's)")
     args = parser.parse_args()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the spectrogram images of a data directory as PNG files, to look at; steps/make_spectrogram.sh runs this.
+"""Write the spectrogram images of a data directory as PNG files, to look at (run.sh --write-png).
 
 Files that are there already are kept, unless the images are newer.
 """

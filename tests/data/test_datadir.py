@@ -80,6 +80,13 @@ def test_a_good_directory_is_accepted(data):
     validate(data, need=NEED, emotions=EMOTIONS)
 
 
+def test_a_transcript_may_be_empty(data):
+    utterances = list(read_table(data / "utt2spk"))
+    write(data / "text", [utterances[0], *(f"{utterance} hello there" for utterance in utterances[1:])])
+    validate(data, need=NEED)
+    assert [*read_table(data / "text").values()] == ["", *["hello there"] * (len(utterances) - 1)]
+
+
 def test_missing_parts_are_named(data, tmp_path):
     assert "no such data directory" in problem(tmp_path / "nowhere")
     for name in ("utt2spk", "spk2utt", "utt2emo", "feats.scp", "wav.scp"):

@@ -72,7 +72,7 @@ def test_what_cannot_work_is_said(exp: Path, plot, tmp_path: Path) -> None:
     for words, message in (
         ([tmp_path / "nowhere"], "nowhere/config.yaml: no such file; name the folder of a run"),
         (["--test", "test_snr5", run], r"has no test set test_snr5 \(it has test\)"),
-        (["--out", "a.jpg", run], "must end in .png or .svg"),
+        (["--out", "a.doc", run], "a.doc: the name must end in one of .*png"),
     ):
         with pytest.raises(SerError, match=message):
             plot(*words)

@@ -14,8 +14,9 @@ def read_table(path: str | os.PathLike[str], sorted_keys: bool = True) -> dict[s
     """Read `key value…` lines into a dict from key to the rest of the line, in file order.
 
     Raises:
-        SerError: the file is missing or empty, is not UTF-8, a line has no value, a key occurs twice, or (with
-            `sorted_keys`) the keys are not in C-locale order. The message names the file, the line and the remedy.
+        SerError: the file is missing or empty, is not UTF-8, a line has no value (but in `text`, where nothing may
+            have been said), a key occurs twice, or (with `sorted_keys`) the keys are not in C-locale order. The message
+            names the file, the line and the remedy.
     """
     path = Path(path)
     try:
@@ -30,10 +31,9 @@ def read_table(path: str | os.PathLike[str], sorted_keys: bool = True) -> dict[s
     table: dict[str, str] = {}
     previous = b""
     for number, line in enumerate(lines, 1):
-        fields = line.split(None, 1)
-        if len(fields) != 2:
+        key, value = (*line.split(None, 1), "", "")[:2]
+        if not key or (not value and path.name != "text"):  # somebody may have said nothing
             raise SerError(f"{path}:{number}: expected 'key value', found {line!r}")
-        key, value = fields[0], fields[1].rstrip()
         if key in table:
             raise SerError(f"{path}:{number}: {key} occurs twice; keep one of the lines")
         if sorted_keys and key.encode() < previous:
@@ -41,7 +41,7 @@ def read_table(path: str | os.PathLike[str], sorted_keys: bool = True) -> dict[s
                 f"{path}:{number}: {key} is out of order; run utils/fix_data_dir.sh {path.parent} (LC_ALL=C sort)"
             )
         previous = key.encode()
-        table[key] = value
+        table[key] = value.rstrip()
     return table
 
 

@@ -14,12 +14,12 @@ OF_CLEAN_AUDIO = ("feats.scp", "utt2num_frames", "cmvn.scp", "utt2cmvn", "utt2nu
                   "units.txt", "styles.scp")
 
 
-def copied_tables(data: DataDir, suffixes: Collection[str], own_vad: bool) -> dict[str, dict[str, str]]:
+def copied_tables(data: DataDir, suffixes: Collection[str], with_vad: bool) -> dict[str, dict[str, str]]:
     """Return the copies' tables but the one of `HOW_MADE`: one row for each suffix, which their ids get.
 
     Speaker ids stay. Copies of copies (of other speeds, say) keep the original in utt2uniq.
     """
-    left_out = (*OF_CLEAN_AUDIO, "spk2utt", *(("vad.scp",) if own_vad else ()))
+    left_out = (*OF_CLEAN_AUDIO, "spk2utt", *(() if with_vad else ("vad.scp",)))
     tables = {name: data.table(name) for name in TABLES if name not in left_out and data.has(name)}
     tables.setdefault("utt2uniq", {utterance: utterance for utterance in data.utterances})
     copy: dict[str, dict[str, str]] = {}

@@ -1,4 +1,4 @@
-"""Draw the charts of a report as PNG or SVG files; equal input gives equal bytes."""
+"""Draw the charts of a report, as PNG or SVG files; of these, equal input gives equal bytes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib import colormaps, rc_context
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from sklearn.metrics import ConfusionMatrixDisplay
@@ -17,6 +18,7 @@ from ser.base.files import atomic_path
 
 # The colours of Okabe and Ito, which colour-blind readers tell apart as well.
 _COLOURS = ("#999999", "#56B4E9", "#E69F00", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+_WITHOUT_DATE = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}  # nor the library's version
 
 
 @dataclass(frozen=True)
@@ -151,13 +153,19 @@ def scatter_rows(path: str | os.PathLike[str], rows: Mapping[str, Sequence[Scatt
     _save(figure, path)
 
 
+def picture_format(path: str | os.PathLike[str]) -> str:
+    """Return the format that the ending of a picture's name says. Raises SerError if matplotlib writes no such format.
+    """
+    kind = os.path.splitext(path)[1].removeprefix(".").lower()
+    if kind not in (known := FigureCanvasBase.get_supported_filetypes()):
+        raise SerError(f"{path}: the name must end in one of .{', .'.join(sorted(known))}")
+    return kind
+
+
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    with atomic_path(path) as temporary:
-        if os.path.splitext(path)[1] == ".svg":
-            with rc_context({"svg.hashsalt": "ser"}):
-                figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
-        else:
-            figure.savefig(temporary, format="png", metadata={"Software": None})
+    kind = picture_format(path)
+    with atomic_path(path) as temporary, rc_context({"svg.hashsalt": "ser"}):
+        figure.savefig(temporary, format=kind, metadata=_WITHOUT_DATE.get(kind))
 
 
 def course(
@@ -167,12 +175,10 @@ def course(
     """Draw the probability of each class over time; NaN leaves a gap.
 
     Args:
-        path: where the picture goes; its ending says which format.
+        path: where the picture goes; its ending says which format, as of `picture_format`.
         times: (N,) in seconds.
         values: (N, classes).
 
-    Raises:
-        SerError: the ending is no format that matplotlib writes.
     """
     figure = Figure(figsize=(8, 3), dpi=120, layout="constrained")
     axes = figure.add_subplot()
@@ -180,9 +186,4 @@ def course(
         axes.plot(times, [row[column] for row in values], ".-", label=name, color=_COLOURS[1:][column % 7])
     axes.set(xlabel="time (s)", ylabel="probability", ylim=(0, 1), title=title)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    kind = os.path.splitext(path)[1].removeprefix(".").lower()
-    known = sorted(figure.canvas.get_supported_filetypes())
-    if kind not in known:
-        raise SerError(f"{path}: the name must end in one of .{', .'.join(known)}")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format=kind)
+    _save(figure, path)
