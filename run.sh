@@ -40,8 +40,8 @@ read_options() {
                             utterances in each other emotion, by a converter that is trained for it), as in clean+noise
                             or clean+speed+vtlp; task speaker: clean or clean+noise (default: clean; emotions in system
                             mfcc: clean+speed, by which its networks learn most, unless the recipe says otherwise)
---init= I                   random, imagenet, or the folder of a pre-trained model (default: random, and imagenet for
-                            systems of images)
+--init= I                   random, imagenet, or the folder of a pre-trained model (default: random; imagenet for systems
+                            of images, the pretrained encoder for what is trained on with one)
 --weights= FILE             ImageNet weights of the network under torchvision's names, .pth, .npz or .safetensors
                             (default: torchvision's, in PyTorch's cache or fetched)
 --seeds=0 SEEDS             a training for each
@@ -90,7 +90,7 @@ read_options "$@"
 facts=$(($# - ${#args[@]} - 1)) stated=''
 if [ "$facts" -gt 0 ] && [ "${*:facts + 1:1}" = -- ]; then
   stated=${opt[recipe]}
-  set -- "${@:1:facts}" ${args[@]+"${args[@]}"}
+  set -- "${@:1:facts}" "${args[@]}"
   read_options "$@"
 else
   facts=0
@@ -119,7 +119,7 @@ fi
 if [ "$facts" -eq 0 ]; then
   # Called directly: the recipe adds its facts and calls back.
   [ "${SER_RECIPE:-}" != "$recipe" ] || die "egs/$recipe/run.sh does not state its facts, followed by --"
-  SER_RECIPE=$recipe exec "$recipe_dir/run.sh" ${of_config[@]+"${of_config[@]}"} "$@"
+  SER_RECIPE=$recipe exec "$recipe_dir/run.sh" "${of_config[@]}" "$@"
 fi
 unset SER_RECIPE
 score_run=$(absolute "${opt[score-run]}") of_tests=()
@@ -137,7 +137,7 @@ if [ -n "$score_run" ]; then
       *) if grep -qxF -e "${words[i]#--}" <<< "$of_system"; then of_run+=("${words[@]:i:2}"); fi ;;
     esac
   done
-  read_options "${@:1:facts}" "${of_run[@]}" ${of_config[@]+"${of_config[@]}"} "${@:facts+1}"
+  read_options "${@:1:facts}" "${of_run[@]}" "${of_config[@]}" "${@:facts+1}"
 fi
 [ "$recipe" = "$stated" ] || die "--recipe $recipe: this is the recipe $stated; call ./run.sh, or egs/$recipe/run.sh"
 [ ${#args[@]} -eq 0 ] || die "unexpected argument '${args[0]}' (--help lists the options)"
@@ -207,11 +207,11 @@ named() { data+=${1:+_$1} exp+=${1:+_$1}; }
 [ ${#for_corpus[@]} -eq 0 ] || named "$("$recipe_dir/local/prepare.py" --data-name "${for_corpus[@]}")"
 corpus_data=$data
 system() { # <verb> <data>…
-  guarded env -C "$caller" "$system_program" ${for_system[@]+"${for_system[@]}"} --recipe-dir "$recipe_dir" \
+  guarded env -C "$caller" "$system_program" "${for_system[@]}" --recipe-dir "$recipe_dir" \
     --work-dir "$work_dir" "${jobs[@]}" "$@"
 }
 task() { # <verb> …
-  guarded "$task_program" ${for_task[@]+"${for_task[@]}"} --recipe "$recipe" --corpus-data "$corpus_data" --data "$data" \
+  guarded "$task_program" "${for_task[@]}" --recipe "$recipe" --corpus-data "$corpus_data" --data "$data" \
     --exp "$exp" --system-block "$block" \
     --emotions "${opt[emotions]}" --folds "$folds" --train-data "${opt[train-data]}" --raw "$raw" --suffix "$suffix" \
     "${of_tests[@]}" --musan-dir "$musan_dir" "${jobs[@]}" "$@"
@@ -231,7 +231,6 @@ folds=${opt[folds]:-$folds}
 started=$SECONDS
 begin() { stage_started=$SECONDS; echo "$(date +%T) stage $1: $2"; }
 finish() { echo "$(date +%T) stage $1 done in $((SECONDS - stage_started)) s"; }
-runs_stage() { [ "${opt[stage]}" -le "$1" ] && [ "${opt[stop-stage]}" -ge "$1" ]; }
 features() { # clean|copies
   local sets
   sets=$(task sets "$1")
@@ -246,9 +245,9 @@ if [ "${opt[stage]}" -lt 5 ]; then
   options=(--recipe "$recipe" --task "${opt[task]}" --system "${opt[system]}" --features "$(system name)"
     --network "$network" --train-data "$train_data" --scheme "${opt[scheme]}" --init "$init"
     --weights "$(absolute "${opt[weights]}")" --seeds "${opt[seeds]}"
-    --labels "$(task labels)" --device "${opt[device]}" --exp-dir "$exp" ${for_plan[@]+"${for_plan[@]}"})
-  given=(${for_system[@]+"${for_system[@]}"} ${for_task[@]+"${for_task[@]}"} ${for_corpus[@]+"${for_corpus[@]}"})
-  options+=(${given[@]+"${given[@]/#/--given=}"})
+    --labels "$(task labels)" --device "${opt[device]}" --exp-dir "$exp" "${for_plan[@]}")
+  given=("${for_system[@]}" "${for_task[@]}" "${for_corpus[@]}")
+  options+=("${given[@]/#/--given=}")
   [ -z "${opt[tag]}" ] || options+=(--tag "${opt[tag]}")
   [ -z "$config" ] || options+=(--config "$config")
   if [ -n "$score_run" ]; then
@@ -278,7 +277,7 @@ fi
 if runs_stage 0; then
   begin 0 "lists of $recipe"
   [ -z "$corpus_dir" ] || for_corpus+=(--corpus-dir "$corpus_dir")
-  guarded "$recipe_dir/local/prepare.py" ${for_corpus[@]+"${for_corpus[@]}"} "${jobs[@]}" "$corpus_data"
+  guarded "$recipe_dir/local/prepare.py" "${for_corpus[@]}" "${jobs[@]}" "$corpus_data"
   task lists
   finish 0
 fi
@@ -293,7 +292,7 @@ if runs_stage 2; then
   begin 2 "copies"
   of_copies=()
   [ "${opt[task]}" != emotion ] || of_copies=(--ngpu "${opt[ngpu]}" --train-threads "${opt[train-threads]}")
-  task ${of_copies[@]+"${of_copies[@]}"} copies
+  task "${of_copies[@]}" copies
   features copies
   finish 2
 fi
@@ -318,7 +317,7 @@ elif runs_stage 3; then
   if [ $((opt[processes] * opt[num-nodes])) -gt 1 ]; then
     launcher=("$SER_ROOT/utils/launch.sh" --processes "${opt[processes]}" --nodes "${opt[num-nodes]}")
   fi
-  array train "${opt[train-cmd]}" ${launcher[@]+"${launcher[@]}"} \
+  array train "${opt[train-cmd]}" "${launcher[@]}" \
     "$SER_ROOT/pyscripts/train.py" --runs "$runs" --job JOB
   finish 3
 fi

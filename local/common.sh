@@ -47,6 +47,9 @@ prepare_noise() {
   guarded "$SER_ROOT/local/prepare_musan.sh" "${options[@]}" ${musan:+"$musan"} "$2/noise"
 }
 
+# runs_stage <n>: whether --stage and --stop-stage ask for it.
+runs_stage() { [ "${opt[stage]}" -le "$1" ] && [ "${opt[stop-stage]}" -ge "$1" ]; }
+
 # copy_tables <from> <to> <table>…: make the tables of a data directory like another's; those alike are left alone.
 copy_tables() {
   local from=$1 to=$2 table

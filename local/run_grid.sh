@@ -114,7 +114,7 @@ for corpus in "${args[@]}"; do
     mapfile -t more <<< "$of_corpus"
   fi
   recipe=${folder%%=*}
-  for word in ${more[@]+"${more[@]}"}; do
+  for word in "${more[@]}"; do
     case $word in --config* | --tag*) die "$recipe: ${word%%=*} is the grid's own option, for all of its runs" ;; esac
   done
   [ -f "$SER_ROOT/egs/$recipe/run.sh" ] || die "no recipe '$recipe'; there are: $(cd "$SER_ROOT/egs" && echo *)"
@@ -126,7 +126,7 @@ for corpus in "${args[@]}"; do
     [ -n "${opt[musan-dir]}" ] || words+=(--test-snr none)
     [ "$recipe" != iemocap ] || words+=(--merge-excited true)
   fi
-  words+=(${more[@]+"${more[@]}"} --seeds "${opt[seeds]}" --work-dir "${work_dir:-$SER_ROOT/egs}/$recipe")
+  words+=("${more[@]}" --seeds "${opt[seeds]}" --work-dir "${work_dir:-$SER_ROOT/egs}/$recipe")
   if [ "${opt[paper]}" != noise-mixup ]; then add_set "$recipe" "$recipe" "${words[@]}"; continue; fi
   for split in segment speaker; do
     blocks=(--block 1 --split "$split" --noise-kinds noise --snr "40 20 15" --test-snr "40 20 15")
@@ -163,7 +163,6 @@ run_recipe() { # <set> <system> <training data> <more options…>
   fi
   guarded "$SER_ROOT/egs/${recipe_of[$1]}/run.sh" "${words[@]}" "${of_system[@]}" --train-data "$3" "${@:4}"
 }
-runs_stage() { [ "${opt[stage]}" -le "$1" ] && [ "${opt[stop-stage]}" -ge "$1" ]; }
 
 # All runs first, since that shows a wrong option before hours of features.
 plans=()
@@ -176,7 +175,7 @@ for set in "${sets[@]}"; do
       for init in "${starts[@]}"; do
         once=() # the baseline has no initialisation
         [ "$init" = "${starts[0]}" ] || once=(--baseline false)
-        run_recipe "$set" "$system" "$data" --init "$init" ${once[@]+"${once[@]}"} --plan "$plan.part"
+        run_recipe "$set" "$system" "$data" --init "$init" "${once[@]}" --plan "$plan.part"
         cat "$plan.part"
       done
     done
@@ -186,7 +185,7 @@ for set in "${sets[@]}"; do
 done
 
 if [ "${opt[dry-run]}" = true ]; then
-  exec "$status_py" --to-do ${waiting[@]+"${waiting[@]}"} "${plans[@]}"
+  exec "$status_py" --to-do "${waiting[@]}" "${plans[@]}"
 fi
 
 failed=()
@@ -212,7 +211,7 @@ if runs_stage 3; then
     echo "$(date +%T) training and scores on ${opt[device]}"
     array=$grid/$(date +%Y%m%d-%H%M%S)
     mkdir -p "$array"
-    "$status_py" --to-do --jobs "$array/jobs.jsonl" ${waiting[@]+"${waiting[@]}"} "${ready[@]}"
+    "$status_py" --to-do --jobs "$array/jobs.jsonl" "${waiting[@]}" "${ready[@]}"
     if [ -s "$array/jobs.jsonl" ]; then
       echo "  logs: $array/run.<job>.log"
       # shellcheck disable=SC2086  # a runner comes with its options

@@ -213,7 +213,7 @@ make_copy() {
           die "--noise-kinds: there is no $kind without --musan-dir; name that, or --noise-kinds noise"
         noise_lists+="$data/noise/${kind}_train.scp "
       done
-      guarded augment_data_dir.sh --each true --snr "$snrs" ${over[@]+"${over[@]}"} "$train${opt[raw]}" \
+      guarded augment_data_dir.sh --each true --snr "$snrs" "${over[@]}" "$train${opt[raw]}" \
         "${noise_lists% }" "$train$1${opt[raw]}"
       ;;
     _emoaug*)
@@ -242,7 +242,7 @@ make_copies() {
   if [[ " ${copies[*]}" = *" _noisy"* ]] || [ ${#noisy_tests[@]} -gt 0 ]; then prepare_noise "${opt[corpus-data]}" "$data"; fi
   for copy in "${copies[@]}"; do make_copy "$copy"; done
   for name in "${noisy_tests[@]}"; do
-    guarded augment_data_dir.sh --snr "${name#test_snr}" ${over[@]+"${over[@]}"} "$test${opt[raw]}" \
+    guarded augment_data_dir.sh --snr "${name#test_snr}" "${over[@]}" "$test${opt[raw]}" \
       "$data/noise/noise_test.scp" "$data/$name${opt[raw]}"
   done
   [ ${#copies[@]} -gt 0 ] || [ ${#noisy_tests[@]} -gt 0 ] || echo "none: --test-snr none, and training on clean data"
@@ -316,7 +316,7 @@ case "${args[*]}" in
     [ ! -f "$data/leak" ] || notes=(--note "$(cat "$data/leak")")
     [ ! -f "$data/noise/about" ] || notes+=(--note "$(cat "$data/noise/about")")
     exec "$SER_ROOT/pyscripts/report.py" --exp-dir "${opt[exp]}" --recipe "${opt[recipe]}" \
-      --embed-audio "${opt[embed-audio]}" ${notes[@]+"${notes[@]}"}
+      --embed-audio "${opt[embed-audio]}" "${notes[@]}"
     ;;
   *) die "no verb '${args[*]}' (--help lists them)" ;;
 esac

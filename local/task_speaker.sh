@@ -97,7 +97,7 @@ prepare_training() {
   "$SER_ROOT/pyscripts/data_dir.py" filter-speakers --min-utts "${opt[min-utts]}" --min-frames "${opt[min-frames]}" \
     "$data/train$suffix" "$data/train$kept"
   "$SER_ROOT/pyscripts/data_dir.py" filter-speakers --speakers-of "$data/train$kept" "$data/dev$suffix" "$data/dev$kept"
-  for copy in ${copies[@]+"${copies[@]}"}; do
+  for copy in "${copies[@]}"; do
     "$SER_ROOT/pyscripts/data_dir.py" filter-speakers --min-frames "${opt[min-frames]}" \
       --speakers-of "$data/train$kept" "$copy$suffix" "$copy$kept"
     to_pack+=("$copy$kept")

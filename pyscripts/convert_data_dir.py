@@ -222,6 +222,7 @@ class _OfStyles(_Conversion):
         import torch
 
         from ser.apps.convert import Converter
+        from ser.features.directories import require_front_end
         from ser.features.speech_store import made_by, read_styles
         from ser.features.units import read_units
         from ser.nets.synthesis import Synthesiser
@@ -232,13 +233,9 @@ class _OfStyles(_Conversion):
         network, checkpoint = load_model(self.checkpoint, device)
         if not isinstance(network, Synthesiser):
             raise SerError(f"{self.checkpoint}: is no model of synthesis; train one (run.sh --task synthesis)")
-        trained, made = checkpoint["front_end"], made_by([data.path])
-        if trained != made:
-            theirs, ours = set(trained.splitlines()), set(made.splitlines())
-            raise SerError(f"{data.path}: made with {' '.join(sorted(ours - theirs)) or 'nothing'}, and "
-                           f"{self.checkpoint} was trained on data of {' '.join(sorted(theirs - ours)) or 'nothing'}; "
-                           "make its spectrograms, units and styles by the same folders (steps/make_mel.sh, "
-                           "extract_units.sh, make_styles.sh)")
+        require_front_end(
+            made_by([data.path]), checkpoint["front_end"], data.path, self.checkpoint, "make its spectrograms, units "
+            "and styles by the same folders (steps/make_mel.sh, extract_units.sh, make_styles.sh)")
         mel = self._mel_options()
         units, _ = read_units([data.path], data.utterances)
         heard = dict(zip(data.utterances, read_styles([data.path], data.utterances), strict=True))

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""X-vectors of every utterance: the 400 outputs of the layer before the last of a trained network.
+"""X-vectors of every utterance: the outputs of the layer before the last of a trained network.
 
 Example: steps/extract_xvectors.sh --nj 4 --cmd "$train_cmd" exp/voxceleb/seed0 data/test_voiced exp/voxceleb/xvectors
          steps/extract_xvectors.sh --nj 1 --cmd "run.py --gpu 1" --device cuda …
@@ -39,15 +39,14 @@ class ExtractXvectors(FeatureStep):
     Args:
         model: folder of a finished training, or a checkpoint.
         device: cpu or cuda.
-        num_threads: CPU threads of a job; 0: as many as torch takes of itself.
     """
 
     name, stem, scp, what = "extract_xvectors", "xvector", "xvector.scp", "x-vectors"
     own_target = True
     also = ("spk_xvector.scp", "spk_xvector.ark", "num_utts.ark", "xvectors.json")
 
-    def __init__(self, model: Path, device: str, num_threads: int) -> None:
-        self.model, self.device, self.num_threads = model, device, num_threads
+    def __init__(self, model: Path, device: str) -> None:
+        self.model, self.device = model, device
         self.checkpoint = model / "best.pt" if model.is_dir() else model
         self.options = (fingerprint(self.checkpoint), device)
 
@@ -63,28 +62,23 @@ class ExtractXvectors(FeatureStep):
 
     def check_front_end(self, data: Path) -> None:
         """That the network was trained on features made as these were: of others it would make nothing of use."""
-        from ser.features.directories import front_end
+        from ser.features.directories import front_end, require_front_end
         from ser.training.checkpoint import load_checkpoint
 
-        trained, made = load_checkpoint(self.checkpoint)["front_end"], front_end([data])
-        if trained != made:
-            raise SerError(f"{data}: made with other options ({made!r}) than {self.checkpoint} was trained on "
-                           f"({trained!r}); make its features with those (--mfcc-config of steps/make_mfcc.sh, --cmn "
-                           "of steps/prepare_feats.sh)")
+        require_front_end(
+            front_end([data]), load_checkpoint(self.checkpoint)["front_end"], data, self.checkpoint, "make its "
+            "features with those (--mfcc-config of steps/make_mfcc.sh, --cmn of steps/prepare_feats.sh)")
 
     def inputs(self, data: Path) -> dict[str, object]:
         features, speakers = scp_inputs(data / "feats.scp"), read_table(data / "utt2spk")
         return {utterance: (speakers.get(utterance), where) for utterance, where in features.items()}
 
     def process(self, data: Path, writer: ArkWriter, summary: Summary) -> None:
-        import torch
 
         from ser.training.checkpoint import load_model
         from ser.training.device import set_up_device
         from ser.training.evaluation import xvectors
 
-        if self.num_threads:
-            torch.set_num_threads(self.num_threads)
         model, _ = load_model(self.checkpoint, device := set_up_device(self.device))
         for utterance, vector in xvectors(model, _features(data, summary), device):
             if not np.isfinite(vector).all():
@@ -141,10 +135,8 @@ def main() -> None:
     add_arguments(parser, target=True)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu",
                         help="with cuda, RUNNER should give each job a GPU (default: cpu)")
-    parser.add_argument("--num-threads", type=int, default=0, metavar="N",
-                        help="CPU threads of a job; tell RUNNER of more than one (default: OMP_NUM_THREADS)")
     args = parser.parse_args()
-    run_step(ExtractXvectors(args.model, args.device, args.num_threads), args)
+    run_step(ExtractXvectors(args.model, args.device), args)
 
 
 if __name__ == "__main__":

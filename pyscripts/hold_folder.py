@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 from ser.base.errors import run_main
-from ser.base.lock import FolderLock, is_running
+from ser.base.lock import FolderLock
+from ser.base.processes import is_running
 
 
 def main() -> None:

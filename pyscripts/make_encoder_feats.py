@@ -21,8 +21,6 @@ import argparse
 from pathlib import Path
 
 from ser.base.errors import run_main
-from ser.base.files import write_text
-from ser.base.kaldi_tables import write_table
 from ser.data.arks import TWO_BYTES, ArkWriter
 from ser.features.encoder_step import EncoderStep, add_encoder_arguments
 from ser.features.feature_step import Summary, run_step
@@ -31,18 +29,11 @@ from ser.features.hidden_states import FRAME_SHIFT
 
 class MakeEncoderFeats(EncoderStep):
     name, stem, scp, what = "make_encoder_feats", "raw_encoder", "feats.scp", "hidden states"
-    compress = TWO_BYTES
+    compress, shift, conf = TWO_BYTES, FRAME_SHIFT, "conf/encoder.conf"
 
     def process(self, data: Path, writer: ArkWriter, summary: Summary) -> None:
         for utterance, states in self.states(data, summary):
             writer.write(utterance, states)
-
-    def tables(self, data: Path, target: Path, summary: Summary) -> list[Path]:
-        write_table(target / "utt2dur", {utterance: f"{value:.6g}" for utterance, value in summary.seconds.items()})
-        write_text(target / "frame_shift", f"{FRAME_SHIFT}\n")
-        write_text(target / "conf" / "encoder.conf", self.describe())
-        write_table(target / "utt2num_frames", summary.frames)
-        return [target / name for name in ("utt2num_frames", "frame_shift", "conf/encoder.conf")]
 
 
 def main() -> None:

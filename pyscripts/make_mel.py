@@ -19,8 +19,6 @@ from pathlib import Path
 import numpy as np
 
 from ser.base.errors import run_main
-from ser.base.files import write_text
-from ser.base.kaldi_tables import write_table
 from ser.data.arks import TWO_BYTES, ArkWriter
 from ser.features.audio_step import AudioStep
 from ser.features.feature_step import Summary, add_arguments, run_step
@@ -30,10 +28,11 @@ from ser.nets.vocoder_folder import MelOptions, read_vocoder_folder
 
 class MakeMel(AudioStep):
     name, stem, scp, what, mends_data = "make_mel", "raw_mel", "feats.scp", "mel spectrograms", True
-    compress, trim = TWO_BYTES, True
+    compress, trim, conf = TWO_BYTES, True, CONF
 
     def __init__(self, options: MelOptions) -> None:
         self.options, self.rate, self.mel = options, options.sample_rate, LogMel(options)
+        self.shift = options.hop_length / options.sample_rate
 
     def unfit(self, samples: np.ndarray) -> str | None:
         if not samples.any():
@@ -48,12 +47,8 @@ class MakeMel(AudioStep):
             writer.write(utterance, matrix)
             summary.frames[utterance] = len(matrix)
 
-    def tables(self, data: Path, target: Path, summary: Summary) -> list[Path]:
-        write_table(target / "utt2dur", {utterance: f"{value:.6g}" for utterance, value in summary.seconds.items()})
-        write_text(target / "frame_shift", f"{self.options.hop_length / self.options.sample_rate:g}\n")
-        write_text(target / CONF, self.options.describe())
-        write_table(target / "utt2num_frames", summary.frames)
-        return [target / name for name in ("utt2num_frames", "frame_shift", CONF)]
+    def describe(self) -> str:
+        return self.options.describe()
 
 
 def main() -> None:

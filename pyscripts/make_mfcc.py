@@ -22,8 +22,6 @@ from pathlib import Path
 import numpy as np
 
 from ser.base.errors import run_main
-from ser.base.files import write_text
-from ser.base.kaldi_tables import write_table
 from ser.data.arks import ArkWriter
 from ser.features.audio_step import AudioStep
 from ser.features.feature_step import Summary, add_arguments, run_step
@@ -35,11 +33,12 @@ _BATCH_SECONDS = 120.0  # audio in one call of `mfcc`: bounds memory, and is eno
 
 class MakeMfcc(AudioStep):
     name, stem, scp, what, mends_data = "make_mfcc", "raw_mfcc", "feats.scp", "MFCC", True
+    conf = "conf/mfcc.conf"
 
     def __init__(self, config: Path, seed: int, compress: bool = False) -> None:
         self.config, self.seed, self.compress = config, seed, compress
         self.mfcc = read_conf(config, MfccOptions)
-        self.rate, self.channel = self.mfcc.rate, self.mfcc.channel
+        self.rate, self.channel, self.shift = self.mfcc.rate, self.mfcc.channel, self.mfcc.frame_shift / 1000
         self.options = (self.mfcc, seed if self.mfcc.dither else None)
 
     def unfit(self, samples: np.ndarray) -> str | None:
@@ -64,12 +63,8 @@ class MakeMfcc(AudioStep):
             summary.frames[utterance] = len(matrix)
         batch.clear()
 
-    def tables(self, data: Path, target: Path, summary: Summary) -> list[Path]:
-        write_table(target / "utt2dur", {utterance: f"{value:.6g}" for utterance, value in summary.seconds.items()})
-        write_text(target / "frame_shift", f"{self.mfcc.frame_shift / 1000:g}\n")
-        write_text(target / "conf" / "mfcc.conf", self.config.read_text())
-        write_table(target / "utt2num_frames", summary.frames)
-        return [target / name for name in ("utt2num_frames", "frame_shift", "conf/mfcc.conf")]
+    def describe(self) -> str:
+        return self.config.read_text()
 
 
 def main() -> None:

@@ -21,8 +21,6 @@ from pathlib import Path
 import numpy as np
 
 from ser.base.errors import run_main
-from ser.base.files import write_text
-from ser.base.kaldi_tables import write_table
 from ser.data.arks import ArkWriter
 from ser.features.audio_step import AudioStep
 from ser.features.feature_step import Summary, add_arguments, run_step
@@ -32,7 +30,7 @@ from ser.nets.encoder_folder import LONGEST, RATE
 
 class MakeWaveforms(AudioStep):
     name, stem, scp, what, mends_data = "make_waveforms", "raw_waveforms", "feats.scp", "waveforms", True
-    rate = RATE
+    rate, shift, conf = RATE, 1 / RATE, "conf/waveforms.conf"
 
     def __init__(self, longest: float) -> None:
         self.longest = longest
@@ -47,12 +45,8 @@ class MakeWaveforms(AudioStep):
             summary.frames[utterance] = len(samples)
             summary.counts["samples cut off"] += int((np.abs(samples) > 32768).sum())
 
-    def tables(self, data: Path, target: Path, summary: Summary) -> list[Path]:
-        write_table(target / "utt2dur", {utterance: f"{value:.6g}" for utterance, value in summary.seconds.items()})
-        write_text(target / "frame_shift", f"{1 / RATE}\n")
-        write_text(target / "conf" / "waveforms.conf", FRONT_END)
-        write_table(target / "utt2num_frames", summary.frames)
-        return [target / name for name in ("utt2num_frames", "frame_shift", "conf/waveforms.conf")]
+    def describe(self) -> str:
+        return FRONT_END
 
 
 def main() -> None:

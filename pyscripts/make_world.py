@@ -19,8 +19,6 @@ from pathlib import Path
 import numpy as np
 
 from ser.base.errors import run_main
-from ser.base.files import write_text
-from ser.base.kaldi_tables import write_table
 from ser.data.arks import ArkWriter
 from ser.features.audio_step import AudioStep
 from ser.features.feature_step import Summary, add_arguments, run_step
@@ -31,7 +29,7 @@ _LEAST_SECONDS = 0.1
 
 class MakeWorld(AudioStep):
     name, stem, scp, what, mends_data = "make_world", "raw_world", "feats.scp", "WORLD features", True
-    rate, trim, options = RATE, True, DESCRIPTION
+    rate, shift, trim, options, conf = RATE, SHIFT, True, DESCRIPTION, CONF
 
     def unfit(self, samples: np.ndarray) -> str | None:
         if not samples.any():
@@ -49,12 +47,8 @@ class MakeWorld(AudioStep):
             writer.write(utterance, rows)
             summary.frames[utterance] = len(rows)
 
-    def tables(self, data: Path, target: Path, summary: Summary) -> list[Path]:
-        write_table(target / "utt2dur", {utterance: f"{value:.6g}" for utterance, value in summary.seconds.items()})
-        write_text(target / "frame_shift", f"{SHIFT:g}\n")
-        write_text(target / CONF, DESCRIPTION)
-        write_table(target / "utt2num_frames", summary.frames)
-        return [target / name for name in ("utt2num_frames", "frame_shift", CONF)]
+    def describe(self) -> str:
+        return DESCRIPTION
 
 
 def main() -> None:

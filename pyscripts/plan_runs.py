@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--train-data", default="clean", help="name of the training data (default: %(default)s)")
     parser.add_argument("--scheme", default="none", help="CopyPaste schemes, blank-separated (default: %(default)s)")
     parser.add_argument("--init", default="", help="random, imagenet, or the folder of a pre-trained model (default: "
-                        "imagenet for systems of images, random for others)")
+                        "random; imagenet for systems of images, --encoder for those that train one on)")
     parser.add_argument("--weights", default="", metavar="FILE", help="of --init imagenet (default: torchvision's)")
     parser.add_argument("--encoder", default="", metavar="DIR", help="that a system which fine-tunes one starts from")
     parser.add_argument("--layer", type=int, default=0, metavar="N", help="its last layer that is used (default: all)")

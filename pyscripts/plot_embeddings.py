@@ -18,6 +18,7 @@ from ser.base.errors import SerError, run_main
 from ser.base.progress import progress
 from ser.data.datadir import DataDir
 from ser.data.labels import EMOTION_TABLE, SPEAKER_TABLE
+from ser.features.directories import require_front_end
 from ser.scoring.embeddings import Embeddings, draw_embeddings, silhouette
 from ser.scoring.plots import picture_format
 from ser.scoring.results import BASELINE
@@ -49,9 +50,8 @@ def read_embeddings(run: Path, test: str, data: Path | None, device: str) -> Emb
     if system.networks[options.network].by_loss:
         raise SerError(f"{run}: its network has no classes, and so no layer before them; name runs of classifiers")
     model, checkpoint = load_model(run / "best.pt", set_up_device(device))
-    if (front_end := system.front_end([str(data)])) != checkpoint["front_end"]:
-        raise SerError(f"{data}: made with other options ({front_end!r}) than {run} was trained on "
-                       f"({checkpoint['front_end']!r}); name a directory made with those (--data)")
+    require_front_end(system.front_end([str(data)]), checkpoint["front_end"], data, run,
+                      "name a directory made with those (--data)")
     store = system.load([str(data)], set_up_device(device))
     emotions, speakers = (DataDir(data).table(table) for table in (EMOTION_TABLE, SPEAKER_TABLE))
     utterances = list(store.utterances)

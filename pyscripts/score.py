@@ -30,6 +30,7 @@ from ser.data.labels import EMOTION_TABLE, NEUTRAL, Labels
 from ser.data.rearrange import listed_utterances
 from ser.data.segments import utterance_of
 from ser.features.cmvn import BY_SPEAKER
+from ser.features.directories import require_front_end
 from ser.scoring.common_classes import over_common_classes
 from ser.scoring.metrics import MEASURES
 from ser.scoring.predictions import (
@@ -61,11 +62,7 @@ def main() -> None:
     parser.add_argument("--allow-unfinished", action="store_true",
                         help="score the best epoch so far of a training that has not finished")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="(default: auto, or what --runs says)")
-    parser.add_argument("--num-threads", type=int, default=0, metavar="N",
-                        help="CPU threads (default: OMP_NUM_THREADS, else all cores)")
     args = parser.parse_args()
-    if args.num_threads:
-        torch.set_num_threads(args.num_threads)
     if args.runs and args.job is not None and not args.run and not args.tests:
         run = read_run(args.runs, args.job)
         os.chdir(run.work)
@@ -124,9 +121,9 @@ def score_test(
     options = TrainOptions.read([run / "config.yaml"])
     system, best = SYSTEMS[options.system], run / "best.pt"
     known, classes = checkpoint["classes"], corpus or checkpoint["classes"]
-    if (front_end := system.front_end([data])) != checkpoint["front_end"]:
-        raise SerError(f"{data}: made with other options ({front_end!r}) than {best} was trained on "
-                       f"({checkpoint['front_end']!r}); make its features with those (run.sh stages 1 and 2)")
+    front_end = system.front_end([data])
+    require_front_end(front_end, checkpoint["front_end"], data, best, "make its features with those (run.sh stages 1 "
+                      "and 2)")
     lists, store = DataDir(data), system.load([data], device)
     check_complete(lists.utterances, store.utterances)
     utterances, table = list(store.utterances), lists.table("utt2spk")

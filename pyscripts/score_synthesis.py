@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ser.base.errors import SerError, run_main
+from ser.base.errors import run_main
 from ser.base.files import write_text
 from ser.base.progress import progress
+from ser.features.directories import require_front_end
 from ser.features.speech_store import SpeechStore
 from ser.features.store import in_length_order
 from ser.nets.synthesis import Synthesiser
@@ -59,9 +60,8 @@ def main() -> None:
     with at_work(folder, "is being scored"):
         device = set_up_device(run.device)
         model, checkpoint = load_model(folder / "best.pt", device)
-        if (theirs := SYSTEMS[run.options.system].front_end([data])) != checkpoint["front_end"]:
-            raise SerError(f"{data}: made with {' '.join(theirs.split())}, and the network is for "
-                           f"{' '.join(checkpoint['front_end'].split())}; name the same encoder, codebook and vocoder")
+        require_front_end(SYSTEMS[run.options.system].front_end([data]), checkpoint["front_end"], data, folder,
+                          "name the same encoder, codebook and vocoder")
         found = score(model, SpeechStore.load([data], device))
         path = folder / f"score_{TEST}" / NAME
         path.parent.mkdir(exist_ok=True)

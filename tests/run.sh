@@ -15,9 +15,9 @@ case "${1:-}" in -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 
 marked=(-m "not long") named=false
 if [ "${1:-}" = --long ]; then marked=() && shift; fi
 for word in "$@"; do case $word in -*) ;; *) if [ -e "${word%%::*}" ]; then named=true; fi ;; esac; done
-if [ "$named" = true ]; then exec python -m pytest -q ${marked[@]+"${marked[@]}"} "$@"; fi # some tests alone, at once
+if [ "$named" = true ]; then exec python -m pytest -q "${marked[@]}" "$@"; fi # some tests alone, at once
 ruff check .
 git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck -x
 # Three workers on two cores, since tests wait a quarter of their time; a file is one worker's, so that what its tests
 # share is made once.
-exec python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -q ${marked[@]+"${marked[@]}"} tests "$@"
+exec python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -q "${marked[@]}" tests "$@"

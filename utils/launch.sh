@@ -64,7 +64,7 @@ guard=(setpriv --pdeathsig KILL) # killed itself, this script leaves nobody behi
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 # A SIGUSR1 that a scheduler sends to all processes is for those that train, which handle it.
-(trap '' USR1; exec ${guard[@]+"${guard[@]}"} python3 "$SER_ROOT/utils/torchrun.py" --log-dir "$logs" "${options[@]}" "${args[@]}") &
+(trap '' USR1; exec "${guard[@]}" python3 "$SER_ROOT/utils/torchrun.py" --log-dir "$logs" "${options[@]}" "${args[@]}") &
 # shellcheck disable=SC2329
 told() { kill -TERM $!; }
 wait_for $!

@@ -6,7 +6,7 @@
 # there; an installation that was interrupted is taken up where it stopped.
 # With SER_DEV=1 in the environment requirements-dev.txt (tests, linters) counts as required too, and with
 # SER_SYNTHESIS=1 requirements-synthesis.txt (SpeechBrain, for EmoAug's pretrained networks, and WORLD).
-# Nothing outside .venv is ever written or changed.
+# Nothing outside .venv is ever changed but .env-checked, which remembers environments that have what is needed.
 
 ser_setup() {
   local root=$SER_ROOT venv=$SER_ROOT/.venv candidate python='' key

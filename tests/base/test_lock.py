@@ -65,6 +65,12 @@ def test_another_process_with_a_reused_number_is_not_the_holder(tmp_path: Path) 
         pass
 
 
+def test_the_lock_of_a_process_that_the_machine_hides_is_a_lease(tmp_path: Path, holder, monkeypatch) -> None:
+    monkeypatch.setattr(lock, "started_at", lambda process: "unknown")
+    assert is_held(tmp_path, read_holder(tmp_path))
+    assert not is_held(tmp_path, read_holder(tmp_path), time.time() + lock.LEASE_SECONDS + lock.RENEW_SECONDS)
+
+
 def test_another_machines_lock_is_a_lease(tmp_path: Path, monkeypatch) -> None:
     """Void after three minutes without renewal; alive as soon as it is seen to be renewed."""
     (tmp_path / ".lock").write_text(json.dumps({"host": "elsewhere", "process": 1, "started": "5", "since": 0.0}))

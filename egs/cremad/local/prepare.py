@@ -7,7 +7,6 @@ with the actors of ../conf/split.txt. The label is the emotion that the actor wa
 
 from __future__ import annotations
 
-import argparse
 import csv
 import gzip
 import re
@@ -133,12 +132,9 @@ def _missing(folder: Path) -> list[str]:
 
 
 def main() -> None:
-    parser = corpus.parser(__doc__, fetched="cremad")
-    parser.add_argument("--archive-url", default=ARCHIVE_URL, help=argparse.SUPPRESS)  # mirrors
-    parser.add_argument("--media-url", default=MEDIA_URL, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = corpus.Parser(__doc__, fetched="cremad").parse_args()
     if not args.corpus_dir.exists():
-        fetch(args.corpus_dir, args.nj, args.archive_url, args.media_url)
+        fetch(args.corpus_dir, args.nj)
     recordings = find(args.corpus_dir, args.allow_partial)
     seconds = corpus.measure(recordings, args.nj, args.allow_partial)
     corpus.write_sets(args.data_dir, corpus.split_by_speaker(recordings, corpus.read_lists(SPLIT)), seconds)

@@ -87,7 +87,7 @@ def find(
 
 
 def main() -> None:
-    parser = corpus.parser(__doc__, licensed="IEMOCAP")
+    parser = corpus.Parser(__doc__, licensed="IEMOCAP")
     parser.add_argument("--merge-excited", type=corpus.boolean, default=False, metavar="true|false",
                         help="join excited to happy (default false: left out, as in the paper)")
     parser.add_argument("--scenario", choices=("all", "improvised"), default="all", help="which dialogs (default: all)")

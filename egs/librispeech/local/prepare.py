@@ -89,7 +89,7 @@ def find(folder: Path, subsets: Sequence[str]) -> list[SpeakerRecording]:
 
 
 def main() -> None:
-    parser = corpus.parser(__doc__, fetched="librispeech")
+    parser = corpus.Parser(__doc__, fetched="librispeech")
     parser.add_argument("--train-subsets", default="train-clean-100", metavar='"S…"', help="(default %(default)s)")
     parser.add_argument("--test-subsets", default="test-other", metavar='"S…"', help="(default %(default)s)")
     parser.add_argument("--dev-speakers", type=int, default=500, help="speakers of dev at most (default %(default)s)")

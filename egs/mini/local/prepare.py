@@ -50,7 +50,7 @@ def share(units: Sequence[Unit], job: str) -> None:
 
 
 def main() -> None:
-    parser = corpus.parser(__doc__)
+    parser = corpus.Parser(__doc__)
     for split, number in SPLITS.items():
         parser.add_argument(f"--{split}-speakers", type=int, default=number, metavar="N",
                             help=f"speakers of {split} (default %(default)s)")

@@ -169,7 +169,7 @@ def report_release(folder: Path, segments: list[Segment], sets: dict[str, list[E
 
 
 def main() -> None:
-    args = corpus.parser(__doc__, licensed="MSP-Podcast").parse_args()
+    args = corpus.Parser(__doc__, licensed="MSP-Podcast").parse_args()
     corpus.require_folder(args.corpus_dir, "Labels/*", REMEDY)
     segments = read_segments(args.corpus_dir)
     sets = select(args.corpus_dir, segments)

@@ -91,7 +91,7 @@ def find(folder: Path, calm: str, allow_partial: bool) -> list[EmotionRecording]
 
 
 def main() -> None:
-    parser = corpus.parser(__doc__, fetched="ravdess")
+    parser = corpus.Parser(__doc__, fetched="ravdess")
     parser.add_argument("--calm", choices=("neutral", "drop"), default="neutral",
                         help="join calm to neutral, or leave it out (default %(default)s)")
     parser.add_argument("--url", default=URL, help=argparse.SUPPRESS)  # a mirror of the same archive

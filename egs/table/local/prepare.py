@@ -33,7 +33,7 @@ NO_NEUTRAL = ("no emotion is called neutral, which N-CP and the diluted test nee
 
 
 def main() -> None:
-    parser = corpus.parser(__doc__)
+    parser = corpus.Parser(__doc__)
     parser.add_argument("--rename", type=renames, default="", metavar='"OLD=NEW,…"',
                         help="rename emotions, or join them")
     parser.add_argument("--emotions", type=emotion_list, default="", metavar='"A B…"',

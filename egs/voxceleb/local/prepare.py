@@ -203,7 +203,7 @@ def report(found: Sequence[SpeakerRecording]) -> None:
 
 
 def main() -> None:
-    parser = corpus.parser(__doc__, licensed="VoxCeleb")
+    parser = corpus.Parser(__doc__, licensed="VoxCeleb")
     parser.add_argument("--trials", default="", metavar="FILE",
                         help=f"list of trials, relative to --corpus-dir (default: {' or '.join(TRIAL_LISTS)} there)")
     parser.add_argument("--dev-speakers", type=int, default=500, help="speakers of dev at most (default %(default)s)")

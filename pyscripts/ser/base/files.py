@@ -12,6 +12,8 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ser.base.processes import is_running
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -44,19 +46,8 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
     form = re.compile(rf"\..+\.{re.escape(socket.gethostname())}-(\d+)-\w+\.tmp")
     for path in Path(folder).glob(".*.tmp"):
         match = form.fullmatch(path.name)
-        if match and not _is_running(int(match[1])):
+        if match and not is_running(int(match[1])):
             path.unlink(missing_ok=True)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-        # A zombie (Z) has ended too, although its parent has not taken notice; only Linux has this file.
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except ProcessLookupError:
-        return False
-    except (PermissionError, FileNotFoundError):  # another user's process; no /proc
-        return True
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

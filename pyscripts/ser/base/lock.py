@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ser.base.errors import SerError
+from ser.base.processes import started_at
 
 RENEW_SECONDS = 30.0
 LEASE_SECONDS = 180.0  # after which a lock of another machine that nobody renews is void
@@ -60,7 +61,7 @@ class FolderLock:
             SerError: another process holds it; the message says which.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        own = Holder(socket.gethostname(), self._process, _started(self._process), time.time())
+        own = Holder(socket.gethostname(), self._process, started_at(self._process), time.time())
         mine = self._path.with_name(f"{_NAME}.{own.host}.{os.getpid()}")
         mine.write_text(json.dumps(asdict(own)), encoding="utf-8")
         self._own = own
@@ -117,31 +118,9 @@ def read_holder(folder: str | os.PathLike[str]) -> Holder | None:
 
 def is_held(folder: str | os.PathLike[str], holder: Holder, now: float | None = None) -> bool:
     """Return whether a folder's holder still holds it; `now` is the file system's time, whose clock may differ."""
-    if holder.host == socket.gethostname():
-        return _started(holder.process) == holder.started
+    if holder.host == socket.gethostname() and (started := started_at(holder.process)) != "unknown":
+        return started == holder.started
     return (time.time() if now is None else now) - _renewed(Path(folder) / _NAME) < LEASE_SECONDS
-
-
-def is_running(process: int) -> bool:
-    """Return whether a process of this machine is there and is no zombie."""
-    return _started(process) != ""
-
-
-def _started(process: int) -> str:
-    """Return when a process started, in clock ticks since boot; '' if it is gone, 'unknown' without Linux's /proc."""
-    try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        return "" if fields[0] == "Z" else fields[19]
-    except OSError:
-        if Path("/proc/self").exists():
-            return ""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return ""
-    except PermissionError:
-        pass
-    return "unknown"
 
 
 def _touch(path: Path) -> float:

@@ -1,4 +1,4 @@
-"""Ending processes together, so that nothing that a job runner started outlives it.
+"""Whether processes are there, and ending them together, so that nothing that a job runner started outlives it.
 
 This uses the standard library only, as the runners do.
 """
@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -17,6 +18,31 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 class Stopped(BaseException):
     """Raised when a signal asks the runner to stop; its argument is the signal's number."""
+
+
+def started_at(process: int) -> str:
+    """Return when a process of this machine started, in clock ticks since boot.
+
+    Returns:
+        '' if it is gone, or a zombie; 'unknown' where Linux's /proc is missing or hides other users' processes.
+    """
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[0] == "Z" else fields[19]
+    except OSError:
+        pass
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        pass
+    return "unknown"
+
+
+def is_running(process: int) -> bool:
+    """Return whether a process of this machine is there and is no zombie."""
+    return started_at(process) != ""
 
 
 def die_with_parent(parent: int, number: int) -> None:

@@ -89,11 +89,17 @@ Trial = tuple[bool, str, str]  # same speaker or not, and the two utterances
 class Parser(argparse.ArgumentParser):
     """The arguments of a preparation program: those that all of them take, then those that it adds as its own.
 
-    The driver asks for the names of its own ones (--list-options), for their help (--help-options), and for the name of
-    the lists that they make (--data-name).
+    Options that a program adds are taken to change its lists, so the driver keeps those of other values apart, in
+    `data_<option>-<value>`; those without help are not. The driver asks for the names of its own ones (--list-options),
+    for their help (--help-options), and for the name of the lists that they make (--data-name).
+
+    Args:
+        description: the help's first part.
+        fetched: name of the corpus, if the program fetches it to `downloads/<name>` where --corpus-dir is not given.
+        licensed: name of the corpus, if only its licensees have it, so that --corpus-dir must be given.
     """
 
-    def __init__(self, description: str, fetched: str, licensed: str) -> None:
+    def __init__(self, description: str, fetched: str = "", licensed: str = "") -> None:
         super().__init__(
             description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
         )
@@ -151,20 +157,6 @@ class Parser(argparse.ArgumentParser):
         name = "-".join(_named(action, getattr(parsed, action.dest)) for action in of_lists
                         if getattr(parsed, action.dest) != action.default)
         return name if len(name) <= _LONGEST_NAME else f"{zlib.crc32(name.encode()):08x}"
-
-
-def parser(description: str, fetched: str = "", licensed: str = "") -> Parser:
-    """Return a parser of what every preparation program takes: where the corpus is and where the lists go.
-
-    Options that a program adds are taken to change its lists, so the driver keeps those of other values apart, in
-    `data_<option>-<value>`; those without help are not.
-
-    Args:
-        description: the help's first part.
-        fetched: name of the corpus, if the program fetches it to `downloads/<name>` where --corpus-dir is not given.
-        licensed: name of the corpus, if only its licensees have it, so that --corpus-dir must be given.
-    """
-    return Parser(description, fetched, licensed)
 
 
 def _named(action: argparse.Action, value: object) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ser.base.errors import SerError
-from ser.base.files import file_identity
+from ser.base.files import file_identity, write_text
+from ser.base.kaldi_tables import write_table
 from ser.base.progress import progress
 from ser.data.audio import AudioError, UtteranceReader, is_pipe, read_utterances
 from ser.features.feature_step import FeatureStep, Summary
@@ -24,16 +25,23 @@ class AudioStep(FeatureStep):
     """A step whose features are computed from waveforms of `rate` Hz; `channel` is as in `UtteranceReader`.
 
     With `trim` the silence before and after an utterance's speech is left out.
-    With `fixed_length` a waveform that a speed makes longer ends where it did before.
+    With `fixed_length` a waveform that a speed makes longer ends where it did before. `shift` is how many seconds rows
+    of features are apart, `conf` the file of the data directory that says how they were made.
     """
 
     rate: int
+    shift: float
+    conf: str
     channel: int = -1
     trim: bool = False
     fixed_length: bool = False
 
     def unfit(self, samples: np.ndarray) -> str | None:
         """Return why a waveform has no features, for the log; None if it has."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """Return the text of `conf`."""
         raise NotImplementedError
 
     def inputs(self, data: Path) -> dict[str, object]:
@@ -91,6 +99,13 @@ class AudioStep(FeatureStep):
             yield utterance, samples
         summary.counts[f"recordings resampled to {self.rate} Hz"] = reader.resampled
         summary.counts["recordings mixed down to mono"] = reader.mixed_down
+
+    def tables(self, data: Path, target: Path, summary: Summary) -> list[Path]:
+        write_table(target / "utt2dur", {utterance: f"{value:.6g}" for utterance, value in summary.seconds.items()})
+        write_text(target / "frame_shift", f"{self.shift:g}\n")
+        write_text(target / self.conf, self.describe())
+        write_table(target / "utt2num_frames", summary.frames)
+        return [target / name for name in ("utt2num_frames", "frame_shift", self.conf)]
 
 
 def _perturbations(data: Path) -> dict[str, Perturbation]:

@@ -56,6 +56,24 @@ def front_end(data: Sequence[str | os.PathLike[str]], names: Sequence[str] = FRO
     return next(iter(found), "")
 
 
+def require_front_end(made: str, trained: str, data: object, model: object, remedy: str) -> None:
+    """Refuse data for a model that was trained on data of another front end.
+
+    Args:
+        made: front end of the data, as `front_end` returns it.
+        trained: that of the model's training data.
+        data, model: what they are called in the message.
+        remedy: what to do, which ends the message.
+
+    Raises:
+        SerError: they differ; the message has the lines that do.
+    """
+    ours, theirs = set(made.splitlines()), set(trained.splitlines())
+    if ours != theirs:
+        own, wanted = (" ".join(sorted(lines)) or "none of those" for lines in (ours - theirs, theirs - ours))
+        raise SerError(f"{data}: made with other options ({own}) than {model} was trained on ({wanted}); {remedy}")
+
+
 def features_digest(data: Sequence[str | os.PathLike[str]]) -> str:
     """Return a hash that changes whenever the features of any of the data do, without reading them.
 

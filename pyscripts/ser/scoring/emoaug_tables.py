@@ -23,7 +23,7 @@ from ser.scoring.csv_files import Columns, write_csv
 from ser.scoring.metrics import accuracy, uar
 from ser.scoring.paper_tables import read_numbers
 from ser.scoring.result_tables import ResultTable
-from ser.scoring.results import Cell, Condition, Results
+from ser.scoring.results import Cell, Condition, Results, tag_of_tables
 
 # The paper's measures: the measure in score.json, and the same of confusion counts.
 FIGURES: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {"WA": ("accuracy", accuracy), "UA": ("uar", uar)}
@@ -147,7 +147,7 @@ def _row(paper: Mapping[str, Any], printed: Mapping[str, Any], results: Results,
     if encoder is None:
         return Row(results.recipe, printed, None, None, f"quoted: no folder of {KINDS[kind]} given", of_paper)
     of_model = [condition for condition in results.conditions if condition.model == encoder.model]
-    tag = min({condition.tag for condition in of_model}, key=lambda tag: (tag != "paper", tag != "", tag), default="")
+    tag = tag_of_tables(of_model)
     for condition in of_model:
         if (condition.train_data, condition.scheme, condition.tag) == (printed["train_data"], printed["scheme"], tag):
             cell = results.cell(condition, "test")

@@ -21,7 +21,7 @@ from ser.scoring.csv_files import Columns, write_csv
 from ser.scoring.metrics import weighted_precision, weighted_recall
 from ser.scoring.paper_tables import read_numbers
 from ser.scoring.result_tables import ResultTable
-from ser.scoring.results import TRAIN_DATA, Cell, Condition, Results, test_title
+from ser.scoring.results import TRAIN_DATA, Cell, Condition, Results, tag_of_tables, test_title
 
 SYSTEM = "spectrogram"
 
@@ -68,8 +68,7 @@ class SetResults:
     @property
     def rows(self) -> list[Condition]:
         """The conditions that stand in the tables."""
-        tags = {condition.tag for condition in self.results.conditions}
-        tag = min(tags, key=lambda tag: (tag != "paper", tag != "", tag))
+        tag = tag_of_tables(self.results.conditions)
         return [row for row in self.results.conditions if row.tag == tag and not row.is_baseline]
 
     @property

@@ -17,7 +17,7 @@ from ser.augment.copypaste import SCHEMES
 from ser.augment.dilution import DILUTED_TEST
 from ser.base.errors import SerError
 from ser.scoring.result_tables import ResultTable, class_f1_of, weighted_f1_of
-from ser.scoring.results import TRAIN_DATA, Condition, Estimate, Results
+from ser.scoring.results import TRAIN_DATA, Condition, Estimate, Results, tag_of_tables
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def paper_tables(
     """
     tables: list[ResultTable] = []
     cells: list[PaperCell] = []
-    tags = {name: _tag(paper, results) for name, results in corpora.items()}
+    tags = {name: tag_of_tables(_rows(paper, results)) for name, results in corpora.items()}
     xvectors = sorted({
         row.init for name, results in corpora.items() for row in results.rows
         if (row.model, row.tag) == (paper["model"], tags[name]) and row.init != "random"
@@ -121,7 +121,7 @@ def paper_tables(
 
 def paper_marks(paper: Mapping[str, Any], corpus: str | None, results: Results) -> dict[tuple[str, Condition], float]:
     """Return the paper's weighted F1 of a corpus by test set and condition of ours; none where `corpus` is None."""
-    tag = _tag(paper, results)
+    tag = tag_of_tables(_rows(paper, results))
     return {
         (table["test"], ours.of_scheme(scheme)): value
         for table in paper["tables"] for row in table["rows"] if row["corpus"] == corpus and "class" not in row
@@ -143,10 +143,9 @@ def _diluted_tables(corpora: Mapping[str, Results]) -> list[dict[str, Any]]:
     ]
 
 
-def _tag(paper: Mapping[str, Any], results: Results) -> str:
-    """Return the tag whose runs stand in the paper's tables: `paper`, else none, else the first there is."""
-    tags = {row.tag for row in results.rows if row.model == paper["model"]}
-    return min(tags, key=lambda tag: (tag != "paper", tag != "", tag), default="")
+def _rows(paper: Mapping[str, Any], results: Results) -> list[Condition]:
+    """Return the rows of the results that are of the paper's model."""
+    return [row for row in results.rows if row.model == paper["model"]]
 
 
 def _cells(

@@ -325,6 +325,12 @@ class _Resampled:
         )
 
 
+def tag_of_tables(conditions: Iterable[Condition]) -> str:
+    """Return the tag whose runs stand in a paper's tables: `paper`, else none, else the first there is."""
+    tags = {condition.tag for condition in conditions}
+    return min(tags, key=lambda tag: (tag != "paper", tag != "", tag), default="")
+
+
 def test_title(test: str) -> str:
     """Name a test set: `test` is the clean test, `test_snr10` the 10 dB test; others go by their own names.
 

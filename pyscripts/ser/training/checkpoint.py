@@ -15,6 +15,7 @@ from torch import nn
 
 from ser.base.errors import SerError
 from ser.base.files import atomic_path
+from ser.features.directories import require_front_end
 from ser.training.options import TrainOptions
 from ser.training.run_folder import FINISHED
 from ser.training.systems import SYSTEMS
@@ -109,13 +110,8 @@ def transfer(model: nn.Module, donor: str | os.PathLike[str], front_end: str) ->
             shapes.
     """
     checkpoint = load_donor(donor)
-    if checkpoint["front_end"] != front_end:
-        theirs, ours = (set(text.splitlines()) for text in (checkpoint["front_end"], front_end))
-        raise SerError(
-            f"{donor}: trained on another front end than this data's: {' '.join(sorted(theirs - ours)) or 'nothing'} "
-            f"there, {' '.join(sorted(ours - theirs)) or 'nothing'} here; make the features alike (run.sh "
-            "--mfcc-config, --cmn)"
-        )
+    require_front_end(front_end, checkpoint["front_end"], "the training data", donor, "make the features alike (run.sh "
+                      "--mfcc-config, --cmn)")
     output = tuple(f"{layer}." for layer in model.output_layers)
     weights = {name: value for name, value in checkpoint["model"].items() if not name.startswith(output)}
     own = {name: value for name, value in model.state_dict().items() if not name.startswith(output)}

@@ -59,7 +59,7 @@ def embeddings(model: nn.Module, store: Store) -> np.ndarray:
 def xvectors(
     model: nn.Module, features: Iterable[tuple[str, np.ndarray]], device: torch.device
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield (utterance, x-vector (400,) float32) of a stream of (utterance, (frames, D) float32), in its order.
+    """Yield (utterance, x-vector (E,) float32) of a stream of (utterance, (frames, D) float32), in its order.
 
     Computed as `log_posteriors` does. Holds a few batches of features at a time, however long the stream is.
     """
