@@ -14,8 +14,9 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -139,49 +140,78 @@ def score_test(
         examples, plan = dilution.examples, dilution.plan
         more = {"parts": [" ".join(utterances[part] for part in parts) for parts in plan.utterances],
                 "left_out": len(dilution.left_out)}
-        if more["left_out"]:
-            print(f"{name}: left out {more['left_out']} utterances, whose speakers have no second neutral one"
-                  f"{', or which are too long for the network once joined' * (longest < np.inf)}: "
-                  + " ".join(utterances[index] for index in dilution.left_out), flush=True)
+        print_left_out(name, [utterances[index] for index in dilution.left_out], longest < np.inf)
     probabilities = posteriors(model, frozen_for_evaluation(store, str(data), model), plan)
     if not np.isfinite(probabilities).all():
         raise SerError(f"{best}: its posteriors on {data} are not finite; train again with --precision fp32")
+    answers = Answers(
+        [utterances[index] for index in examples], [speakers[index] for index in examples],
+        [classes[labels[index]] for index in examples], probabilities, more,
+    )
     if corpus:
-        probabilities = over_common_classes(probabilities, known, classes)
-        unknown = {each: sum(classes[labels[index]] == each for index in examples) for each in classes
-                   if each not in known}
-        kept = np.array([classes[labels[index]] in known for index in examples])
-        examples, probabilities = examples[kept], probabilities[kept]
-        more |= {"unknown_classes": unknown, "other_classes": [each for each in known if each not in classes]}
-        if plan is not None:
-            more["parts"] = [parts for parts, keep in zip(more["parts"], kept, strict=True) if keep]
-        print_classes(name, classes, more["other_classes"], unknown)
+        answers = answers.of_classes(known, classes)
+        print_classes(name, classes, answers.more["other_classes"], answers.more["unknown_classes"])
     made_by = {
         "path": best, "options": asdict(options), "epoch": checkpoint["epoch"], "front_end": front_end,
         "train_utterances": checkpoint.get("examples"),
         **{key: figure for key, figure in checkpoint.items() if key.startswith("dev_")},
     }
-    record = write_score(
-        run, name, [utterances[index] for index in examples], [speakers[index] for index in examples],
-        [classes[labels[index]] for index in examples], probabilities, classes, made_by,
-        dropped=len(listed - set(utterances)), normalised_over=recordings_behind(lists, front_end), **more,
-    )
-    print_figures(name, record)
-    if record["normalised_over"]:
+    behind, scored = recordings_behind(lists, front_end), {name: (answers, listed - set(utterances))}
+    if plan is None and (whole := answers.of_utterances()) is not answers:
+        scored[name + OF_UTTERANCES] = whole, set(map(utterance_of, listed)) - set(whole.utterances)
+    for test, (answers, dropped) in scored.items():
+        record = write_score(run, test, answers.utterances, answers.speakers, answers.emotions, answers.probabilities,
+                             classes, made_by, dropped=len(dropped), normalised_over=behind, **answers.more)
+        print_figures(test, record)
+    if behind:
         print(f"{name}: features are normalised over the test speakers' own recordings, without labels "
-              f"({recordings_used(record['normalised_over'])})", flush=True)
-    scored, whole = [name], [utterance_of(utterances[index]) for index in examples]
-    if whole != [utterances[index] for index in examples] and plan is None:
-        # Blocks are scored as utterances too, each by the mean of its blocks' posteriors.
-        scored.append(name + OF_UTTERANCES)
-        names, first, means = average_by(whole, probabilities)
-        record = write_score(
-            run, scored[-1], names, [speakers[examples[row]] for row in first],
-            [classes[labels[examples[row]]] for row in first], means, classes, made_by,
-            dropped=len(set(map(utterance_of, listed)) - set(names)), normalised_over=record["normalised_over"],
-        )
-        print_figures(scored[-1], record)
+              f"({recordings_used(behind)})", flush=True)
     return [run / f"score_{test}" / file for test in scored for file in ("predictions.tsv", "score.json")]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a network says of N examples, which each have the name, speaker and emotion of an utterance.
+
+    Attributes:
+        probabilities: (N, classes) float.
+        more: what else stands in the score's record; of `parts`, each example has one.
+    """
+
+    utterances: list[str]
+    speakers: list[str]
+    emotions: list[str]
+    probabilities: np.ndarray
+    more: dict[str, Any]
+
+    def of_classes(self, known: Sequence[str], classes: Sequence[str]) -> Answers:
+        """Return the answers over another corpus's classes, without examples of those that the network does not know.
+        """
+        unknown = {name: self.emotions.count(name) for name in classes if name not in known}
+        kept = [row for row, emotion in enumerate(self.emotions) if emotion in known]
+        more = self.more | {"unknown_classes": unknown,
+                            "other_classes": [name for name in known if name not in classes]}
+        if "parts" in more:
+            more["parts"] = [more["parts"][row] for row in kept]
+        columns = [[column[row] for row in kept] for column in (self.utterances, self.speakers, self.emotions)]
+        return Answers(*columns, over_common_classes(self.probabilities, known, classes)[kept], more)
+
+    def of_utterances(self) -> Answers:
+        """Return the answers for whole utterances, each the mean of its blocks'; themselves where there are no blocks.
+        """
+        whole = [utterance_of(utterance) for utterance in self.utterances]
+        if whole == self.utterances:
+            return self
+        names, first, means = average_by(whole, self.probabilities)
+        speakers, emotions = ([of[row] for row in first] for of in (self.speakers, self.emotions))
+        return Answers(names, speakers, emotions, means, {})
+
+
+def print_left_out(test: str, utterances: Sequence[str], limited: bool) -> None:
+    """Print which utterances the diluted test has not, for a network that takes examples of `limited` length or any."""
+    if utterances:
+        print(f"{test}: left out {len(utterances)} utterances, whose speakers have no second neutral one"
+              f"{', or which are too long for the network once joined' * limited}: {' '.join(utterances)}", flush=True)
 
 
 def print_classes(test: str, classes: Sequence[str], other: Sequence[str], unknown: dict[str, int]) -> None:
