@@ -29,6 +29,8 @@ from ser.scoring.predictions import (
 from ser.scoring.results import Cell, Condition, Results, RunKey, RunScore, test_title
 
 Scores = Mapping[tuple[Condition, str], Mapping[RunKey, RunScore]]
+# By test, fold, and what is read: a run's score, and a hash of the utterances that it was tested on.
+Tested = dict[tuple[str, int | None, str], tuple[Path, int]]
 _NOT_COMPARED = ("scheme", "init", "seed")  # options that differ from run to run by design
 
 
@@ -88,9 +90,34 @@ def collect(
                          "score.json); train and score first (run.sh, stages 3 and 4)", *notes])
         )
 
+    scores, tested = _read_scores(wanted, recipe)
+    classes = {tuple(run.record["classes"]): run for found in scores.values() for run in found.values()}
+    if len(classes) > 1:
+        places = " and ".join(str(run.folder) for run in list(classes.values())[:2])
+        raise SerError(f"{places}: have different classes; they belong in different experiment folders")
+    notes += _differing_options(scores) + _differing_tests(tested) + _dropped(scores) + _classes_left_out(scores)
+    conditions = tuple(sorted(runs, key=Condition.order))
+    cells = {place: Cell(found, expected[place[0]]) for place, found in scores.items()}
+    notes += _lacking(conditions, tests, cells, expected, expected_folds, reasons)
+    return Results(
+        recipe, exp_dir, next(iter(classes)), conditions, tests, expected_seeds, expected_folds, cells, tuple(notes)
+    )
+
+
+def _read_scores(
+    wanted: Sequence[tuple[Condition, str, RunKey, Path]], recipe: str
+) -> tuple[Scores, Tested]:
+    """Read scores, of which each is given with its condition, test and run.
+
+    Returns:
+        The scores, and what was tested.
+
+    Raises:
+        SerError: files are broken or altered, or runs were not tested on the same utterances; all are named.
+    """
     problems: list[str] = []
     scores: dict[tuple[Condition, str], dict[RunKey, RunScore]] = {}
-    tested: dict[tuple[str, int | None, str], tuple[Path, int]] = {}  # by test, fold, and what is read
+    tested: Tested = {}
     for condition, test, key, folder in progress(wanted, len(wanted), "reading scores", "file"):
         try:
             score = read_score(folder)
@@ -105,25 +132,25 @@ def collect(
         scores.setdefault((condition, test), {})[key] = run
     if problems:
         raise SerError("\n  ".join([f"{len(problems)} of {len(wanted)} scores cannot be used:", *problems]))
+    return scores, tested
 
-    classes = {tuple(run.record["classes"]): run for found in scores.values() for run in found.values()}
-    if len(classes) > 1:
-        places = " and ".join(str(run.folder) for run in list(classes.values())[:2])
-        raise SerError(f"{places}: have different classes; they belong in different experiment folders")
-    notes += _differing_options(scores) + _differing_tests(tested) + _dropped(scores) + _classes_left_out(scores)
-    conditions = tuple(sorted(runs, key=Condition.order))
-    cells = {place: Cell(found, expected[place[0]]) for place, found in scores.items()}
+
+def _lacking(
+    conditions: Sequence[Condition], tests: Sequence[str], cells: Mapping[tuple[Condition, str], Cell],
+    expected: Mapping[Condition, Sequence[RunKey]], folds: Sequence[int],
+    reasons: Mapping[tuple[Condition, str, RunKey], str],
+) -> list[str]:
+    """Name the runs that conditions should have on tests and have not, but for those with a reason for no score."""
+    notes: list[str] = []
     for condition in conditions:
         lacking: dict[str, list[str]] = {}
         for test in tests:
             missing = [key for key in cells.get((condition, test), Cell({}, expected[condition])).missing
                        if (condition, test, key) not in reasons]
             if missing:
-                lacking.setdefault(_describe(missing, expected_folds), []).append(test)
+                lacking.setdefault(_describe(missing, folds), []).append(test)
         notes += [f"* {condition.name} on {', '.join(those)} lacks {runs}" for runs, those in lacking.items()]
-    return Results(
-        recipe, exp_dir, next(iter(classes)), conditions, tests, expected_seeds, expected_folds, cells, tuple(notes)
-    )
+    return notes
 
 
 def _reads(condition: Condition) -> str:
@@ -168,7 +195,7 @@ def _differing_options(scores: Scores) -> list[str]:
     ]
 
 
-def _differing_tests(tested: Mapping[tuple[str, int | None, str], tuple[Path, int]]) -> list[str]:
+def _differing_tests(tested: Tested) -> list[str]:
     """Name the test sets that do not have the same utterances in all features."""
     found: dict[tuple[str, int | None], dict[int, str]] = {}
     for (test, fold, features), (_, identity) in tested.items():
