@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ import torch
 import yaml
 from tiny_data import EMOTIONS, SMALL, make_data
 
+from ser.augment.copypaste import SCHEMES
 from ser.base.errors import SerError
 from ser.data.labels import Labels
 from ser.features.packed import pack
@@ -222,6 +224,21 @@ def test_a_small_corpus_gets_min_updates_unless_epochs_are_said(data, tmp_path: 
         Trainer(run, CPU).train()
         assert len(read_history(tmp_path / name)) == epochs
     assert re.search(r"the best epoch, \d, is among the last of \d, after \d+ updates: ", capsys.readouterr().out)
+
+
+def test_copypaste_has_updates_of_its_own_unless_epochs_are_said(tmp_path: Path) -> None:
+    (tmp_path / "network.yaml").write_text("epochs: 16\nmin_updates: 900\ncopypaste_updates: 2150\nschedule: cosine\n")
+    (tmp_path / "said.yaml").write_text("epochs: 20\n")
+
+    def options(scheme: str, *files: str) -> TrainOptions:
+        return TrainOptions.read([tmp_path / file for file in files], {"scheme": scheme})
+
+    files = ("network.yaml", "said.yaml")
+    assert [options(scheme, "network.yaml").epochs_of(54) for scheme in SCHEMES] == [17, 40, 40, 40]
+    assert [options(scheme, *files).epochs_of(54) for scheme in SCHEMES] == [20, 20, 20, 20]
+    without = replace(options("none", "network.yaml"), copypaste_updates=0)
+    assert options("none", "network.yaml").identity() == without.identity()
+    assert options("n-cp", "network.yaml").identity() != replace(without, scheme="n-cp").identity()
 
 
 @pytest.mark.parametrize("packed", [False, True])

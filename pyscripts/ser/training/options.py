@@ -46,6 +46,7 @@ KERNELS = ("linear", "rbf")
 _POSITIVE = (
     "batch_size", "learning_rate", "critic_rate", "step_epochs", "step_factor", "scale", "crop", "width", "layers",
 )
+_UPDATES = ("min_updates", "copypaste_updates")  # what raises epochs, where a corpus is small
 _TYPES = {"int": int, "float": (int, float), "int | float": (int, float), "str": str}
 
 
@@ -126,6 +127,7 @@ class TrainOptions:
     fakes: str = "free-running"
     functionals: str = " ".join(FUNCTIONALS)
     machines: str = "linear=0.003 linear=0.01 linear=0.03 rbf=1 rbf=3 rbf=10"
+    copypaste_updates: int = 0
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -205,8 +207,12 @@ class TrainOptions:
         return round(crop * SYSTEMS[self.system].crop_rows)
 
     def epochs_of(self, batches: int) -> int:
-        """Return how many epochs of so many batches are trained at most: `epochs`, or what `min_updates` takes."""
-        return max(self.epochs, -(-self.min_updates // batches)) if self.epochs else 0
+        """Return how many epochs of so many batches are trained at most.
+
+        `epochs`, or what `min_updates` takes, or, where the scheme joins utterances, `copypaste_updates`.
+        """
+        updates = max(self.min_updates, self.copypaste_updates if self.scheme != "none" else 0)
+        return max(self.epochs, -(-updates // batches)) if self.epochs else 0
 
     def score(self, dev: Mapping[str, float]) -> float:
         """Return what the best epoch has most of, out of an epoch's `loss` and measures on the development set."""
@@ -270,7 +276,8 @@ class TrainOptions:
 
         A longer training begins as a shorter one does, except under the cosine schedule.
         """
-        ends = {"patience"} | ({"epochs", "min_updates"} if self.schedule != "cosine" else set())
+        ends = {"patience"} | ({"epochs", *_UPDATES} if self.schedule != "cosine" else set())
+        ends |= {"copypaste_updates"} if self.scheme == "none" else set()
         return {name: value for name, value in self.changed().items() if name not in ends}
 
     def differences(self, other: TrainOptions) -> list[str]:
@@ -281,7 +288,7 @@ class TrainOptions:
 
 def meant(values: dict[str, Any]) -> dict[str, Any]:
     """Return the options that a file or a command line sets: who says `epochs` alone wants so many and no more."""
-    return {"min_updates": 0} | values if "epochs" in values else values
+    return dict.fromkeys(_UPDATES, 0) | values if "epochs" in values else values
 
 
 def read_config(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
