@@ -11,8 +11,14 @@
 # absolute <path>: print a path of the caller's as one that holds in any folder.
 absolute() { case $1 in '' | /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
 
-# words_in <string>: print its words, a line each. Quotes keep blanks in a word; nothing is expanded.
-words_in() { [ -z "$1" ] || xargs -n 1 printf '%s\n' <<< "$1" || die "$1: a quote is not closed"; }
+# split_words <array> <string>: append the string's words to an array. Quotes keep blanks in a word; nothing is expanded.
+split_words() {
+  local -n into=$1
+  local printed
+  printed=$(xargs -r -n 1 printf '%s\n' <<< "$2" && echo end) || die "$2: a quote is not closed"
+  mapfile -t -O "${#into[@]}" into <<< "$printed" # up to the end, so that a last word may be empty
+  unset 'into[-1]'
+}
 
 # config_file <file> <folder>: print the absolute path of a file of options, or of a copy in the folder of what comes out
 # of a pipe, which can be read once.

@@ -42,12 +42,11 @@ tuned() { # <folder>
 
 # system_words: print the options of system synthesis that the network was trained with, a word a line.
 system_words() {
-  local known words given work train suffix codebook i found=''
-  known=$("$SER_ROOT/local/system_synthesis.sh" --list-options)
-  words=$("$SER_ROOT/pyscripts/plan_runs.py" --driver-options "$converter/config.yaml")
+  local known words work train suffix codebook i found=''
+  known=$("$SER_ROOT/local/system_synthesis.sh" --list-options) || exit
+  words=$("$SER_ROOT/pyscripts/plan_runs.py" --driver-options "$converter/config.yaml") || exit
   mapfile -t words < <(printf '%s' "$words") # none of a training that run.sh did not plan
-  given=$(words_in "${opt[converter-options]}")
-  [ -z "$given" ] || mapfile -t -O ${#words[@]} words <<< "$given"
+  split_words words "${opt[converter-options]}"
   for ((i = 0; i < ${#words[@]}; i += 2)); do
     [ "${words[i]}" != --codebook ] || found=true
     if grep -qxF -e "${words[i]#--}" <<< "$known"; then printf '%s\n' "${words[@]:i:2}"; fi

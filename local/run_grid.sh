@@ -110,8 +110,7 @@ for corpus in "${args[@]}"; do
   # The folder ends where the first option begins; it may have blanks in it.
   folder=${corpus%% --*} more=()
   if [ "$folder" != "$corpus" ]; then
-    of_corpus=$(words_in "${corpus#"$folder "}")
-    mapfile -t more <<< "$of_corpus"
+    split_words more "${corpus#"$folder "}"
   fi
   recipe=${folder%%=*}
   for word in "${more[@]}"; do

@@ -74,7 +74,6 @@ class ExtractXvectors(FeatureStep):
         return {utterance: (speakers.get(utterance), where) for utterance, where in features.items()}
 
     def process(self, data: Path, writer: ArkWriter, summary: Summary) -> None:
-
         from ser.training.checkpoint import load_model
         from ser.training.device import set_up_device
         from ser.training.evaluation import xvectors

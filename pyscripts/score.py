@@ -208,7 +208,7 @@ class Answers:
 
 
 def print_left_out(test: str, utterances: Sequence[str], limited: bool) -> None:
-    """Print which utterances the diluted test has not, for a network that takes examples of `limited` length or any."""
+    """Print which utterances the diluted test lacks; with `limited` the network takes no examples of any length."""
     if utterances:
         print(f"{test}: left out {len(utterances)} utterances, whose speakers have no second neutral one"
               f"{', or which are too long for the network once joined' * limited}: {' '.join(utterances)}", flush=True)

@@ -229,6 +229,7 @@ def test_a_small_corpus_gets_min_updates_unless_epochs_are_said(data, tmp_path: 
 def test_copypaste_has_updates_of_its_own_unless_epochs_are_said(tmp_path: Path) -> None:
     (tmp_path / "network.yaml").write_text("epochs: 16\nmin_updates: 900\ncopypaste_updates: 2150\nschedule: cosine\n")
     (tmp_path / "said.yaml").write_text("epochs: 20\n")
+    (tmp_path / "fewest.yaml").write_text("min_updates: 1000\n")
 
     def options(scheme: str, *files: str) -> TrainOptions:
         return TrainOptions.read([tmp_path / file for file in files], {"scheme": scheme})
@@ -236,9 +237,13 @@ def test_copypaste_has_updates_of_its_own_unless_epochs_are_said(tmp_path: Path)
     files = ("network.yaml", "said.yaml")
     assert [options(scheme, "network.yaml").epochs_of(54) for scheme in SCHEMES] == [17, 40, 40, 40]
     assert [options(scheme, *files).epochs_of(54) for scheme in SCHEMES] == [20, 20, 20, 20]
+    assert [options(scheme, "network.yaml", "fewest.yaml").epochs_of(54) for scheme in SCHEMES] == [19, 19, 19, 19]
     without = replace(options("none", "network.yaml"), copypaste_updates=0)
-    assert options("none", "network.yaml").identity() == without.identity()
-    assert options("n-cp", "network.yaml").identity() != replace(without, scheme="n-cp").identity()
+    assert options("none", "network.yaml").changed() == without.changed()
+    assert not options("none", "network.yaml").differences(without)
+    joining = options("n-cp", "network.yaml")
+    assert joining.differences(replace(without, scheme="n-cp")) == ["copypaste_updates: 0 -> 2150"]
+    assert joining.identity() != replace(without, scheme="n-cp").identity()
 
 
 @pytest.mark.parametrize("packed", [False, True])

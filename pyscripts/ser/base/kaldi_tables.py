@@ -14,9 +14,9 @@ def read_table(path: str | os.PathLike[str], sorted_keys: bool = True) -> dict[s
     """Read `key value…` lines into a dict from key to the rest of the line, in file order.
 
     Raises:
-        SerError: the file is missing or empty, is not UTF-8, a line has no value (but in `text`, where nothing may
-            have been said), a key occurs twice, or (with `sorted_keys`) the keys are not in C-locale order. The message
-            names the file, the line and the remedy.
+        SerError: the file is missing or empty, is not UTF-8, a line has no value (in `text` it may lack one), a key
+            occurs twice, or (with `sorted_keys`) the keys are not in C-locale order. The message names the file, the
+            line and the remedy.
     """
     path = Path(path)
     try:

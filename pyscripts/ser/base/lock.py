@@ -39,8 +39,8 @@ class FolderLock:
     """Holds a folder for this process while the context lasts.
 
     On the holder's own machine a lock is void once that process is gone. Elsewhere, and where the machine hides
-    other users' processes, it is a lease, which the holder renews every 30 s and which is void after 3 minutes without;
-    it is waited for that long, since its holder may have lost power a moment ago.
+    other users' processes, it is a lease, which the holder renews every 30 s and which is void after 3 minutes without.
+    Another machine's is waited for that long, since it may have lost power a moment ago.
     """
 
     def __init__(self, folder: str | os.PathLike[str], doing: str, process: int | None = None) -> None:

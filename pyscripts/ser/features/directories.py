@@ -70,7 +70,7 @@ def require_front_end(made: str, trained: str, data: object, model: object, reme
     """
     ours, theirs = set(made.splitlines()), set(trained.splitlines())
     if ours != theirs:
-        own, wanted = (" ".join(sorted(lines)) or "none of those" for lines in (ours - theirs, theirs - ours))
+        own, wanted = (" ".join(sorted(lines)) or "none" for lines in (ours - theirs, theirs - ours))
         raise SerError(f"{data}: made with other options ({own}) than {model} was trained on ({wanted}); {remedy}")
 
 

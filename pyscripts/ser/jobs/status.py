@@ -174,7 +174,7 @@ def seconds_left(runs: Sequence[Run]) -> list[float | None]:
 
 
 def epochs_of(run: Run, history: Sequence[Mapping[str, Any]]) -> int:
-    """Return how many epochs a run is to have: more than its options say where the data are few (`min_updates`)."""
+    """Return how many epochs a run is to have: more than `epochs` where the data are few (`min_updates`)."""
     if run.options.system == BASELINE:
         return len(run.options.listed_machines())
     return max(run.options.epochs, history[-1].get("epochs", 0))

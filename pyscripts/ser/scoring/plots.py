@@ -178,7 +178,6 @@ def course(
         path: where the picture goes; its ending says which format, as of `picture_format`.
         times: (N,) in seconds.
         values: (N, classes).
-
     """
     figure = Figure(figsize=(8, 3), dpi=120, layout="constrained")
     axes = figure.add_subplot()

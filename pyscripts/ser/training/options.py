@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -268,8 +268,10 @@ class TrainOptions:
         return machines
 
     def changed(self) -> dict[str, Any]:
-        """Return the options that differ from this class's defaults."""
-        return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) != field.default}
+        """Return the options that differ from this class's defaults, without one that the scheme makes no use of."""
+        unused = {"copypaste_updates"} if self.scheme == "none" else set()
+        return {field.name: value for field in fields(self)
+                if (value := getattr(self, field.name)) != field.default and field.name not in unused}
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the weights after a given epoch: all that was changed but when to end.
@@ -277,18 +279,23 @@ class TrainOptions:
         A longer training begins as a shorter one does, except under the cosine schedule.
         """
         ends = {"patience"} | ({"epochs", *_UPDATES} if self.schedule != "cosine" else set())
-        ends |= {"copypaste_updates"} if self.scheme == "none" else set()
         return {name: value for name, value in self.changed().items() if name not in ends}
 
     def differences(self, other: TrainOptions) -> list[str]:
-        """Return `option: other's value -> this one's` of every option that differs."""
-        theirs = asdict(other)
-        return [f"{name}: {theirs[name]} -> {value}" for name, value in asdict(self).items() if value != theirs[name]]
+        """Return `option: other's value -> this one's` of every option that differs, of those in `changed`."""
+        theirs, ours, plain = other.changed(), self.changed(), {field.name: field.default for field in fields(self)}
+        pairs = {name: (theirs.get(name, default), ours.get(name, default)) for name, default in plain.items()}
+        return [f"{name}: {their} -> {our}" for name, (their, our) in pairs.items() if their != our]
 
 
 def meant(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that a file or a command line sets: who says `epochs` alone wants so many and no more."""
-    return dict.fromkeys(_UPDATES, 0) | values if "epochs" in values else values
+    """Return the options that a file or a command line sets.
+
+    Who says `epochs` alone wants so many and no more; who says `min_updates` alone, as many for every scheme.
+    """
+    if "epochs" in values:
+        return dict.fromkeys(_UPDATES, 0) | values
+    return {"copypaste_updates": 0} | values if "min_updates" in values else values
 
 
 def read_config(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:

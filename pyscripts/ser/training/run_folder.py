@@ -111,7 +111,8 @@ def refuse_other_options(run: Run) -> None:
     if not (config.exists() and (run.folder / "last.pt").exists()):
         return
     there, finished = TrainOptions.read([config]), (run.folder / FINISHED).exists()
-    if there != run.options if finished else there.identity() != run.options.identity():
+    differs = run.options.differences(there)
+    if differs if finished else there.identity() != run.options.identity():
         raise SerError(f"{run.folder}: holds a {'finished' if finished else 'begun'} training with other options "
-                       f"({'; '.join(run.options.differences(there))}); give this one a name of its own (run.sh --tag "
+                       f"({'; '.join(differs)}); give this one a name of its own (run.sh --tag "
                        "NAME, train.py --out FOLDER), or remove that folder")
