@@ -22,7 +22,8 @@ from torchaudio.models import Tacotron2
 
 from ser.base.errors import run_main
 from ser.nets import synthesis
-from ser.nets.synthesis import BANDS, UNITS, Synthesiser, synthesis_losses, within
+from ser.nets.layout import within
+from ser.nets.synthesis import BANDS, UNITS, Synthesiser, synthesis_losses
 from ser.training.device import set_up_device
 
 

@@ -91,8 +91,8 @@ def test_teacher_forced_it_is_torchaudios_tacotron2_with_the_same_weights_and_ha
 @pytest.mark.usefixtures("no_dropout")
 def test_generating_with_every_frame_own_is_torchaudios_inference(monkeypatch: pytest.MonkeyPatch) -> None:
     peer, ours = peer_and_ours()
-    monkeypatch.setattr("ser.nets.synthesis._STOPS", 2.0)
-    monkeypatch.setattr("ser.nets.synthesis._Draws.__next__", lambda self: torch.full((2, 3, WIDTH // 2), 0.5))
+    monkeypatch.setattr("ser.nets.tacotron_decoder._STOPS", 2.0)
+    monkeypatch.setattr("ser.nets.tacotron_decoder._Draws.__next__", lambda self: torch.full((2, 3, WIDTH // 2), 0.5))
     peer.decoder.gate_threshold, peer.decoder.decoder_max_step = 2.0, 12
     units, lengths = batch()[0], torch.full((3,), 9)
     with pytest.warns(UserWarning, match="max decoder steps"), torch.no_grad():
@@ -145,7 +145,7 @@ def test_no_utterance_depends_on_what_it_is_batched_with() -> None:
 def test_another_style_or_seed_changes_the_mel_and_the_same_repeats_it_bit_for_bit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ser.nets.synthesis._STOPS", 2.0)  # an untrained network may stop at once
+    monkeypatch.setattr("ser.nets.tacotron_decoder._STOPS", 2.0)  # an untrained network may stop at once
     model, (units, lengths, _, _, styles) = network(), batch()
 
     def mels(styles: Tensor, seeds: list[int]) -> Tensor:

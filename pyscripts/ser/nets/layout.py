@@ -134,3 +134,8 @@ def layout_of(lengths: Tensor | None, bands: int, device: torch.device) -> Layou
         return EqualLengths(1)
     alike = bool((lengths == lengths[0]).all())
     return EqualLengths(len(lengths)) if alike else Layout(lengths, bands, device)
+
+
+def within(lengths: Tensor, device: torch.device) -> Tensor:
+    """Return the mask of real places, (B, longest), of sequences of these lengths, which are on the CPU."""
+    return (torch.arange(int(lengths.max())) < lengths[:, None]).to(device, non_blocking=True)

@@ -24,8 +24,9 @@ from ser.base.kaldi_tables import read_table
 from ser.data.labels import EMOTION_TABLE, SPEAKER_TABLE
 from ser.features.speech_store import Speech, SpeechStore
 from ser.features.store import in_length_order
+from ser.nets.layout import within
 from ser.nets.speaker_folder import is_speaker_folder
-from ser.nets.synthesis import Discriminator, Synthesis, Synthesiser, synthesis_losses, within
+from ser.nets.synthesis import Discriminator, Synthesis, Synthesiser, synthesis_losses
 from ser.training.checkpoint import transfer
 from ser.training.distributed import World
 from ser.training.optimiser import freeze, make_optimiser, set_rate_factor, set_training

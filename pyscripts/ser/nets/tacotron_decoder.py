@@ -1,0 +1,265 @@
+"""Tacotron 2's decoder (Shen et al., ICASSP 2018): encoded units to the frames of a mel spectrogram, one by one.
+
+Its attention is the location-sensitive one of Chorowski et al. (NeurIPS 2015). In training the loop over frames has in
+it only what depends on the frame before, and the weights' gradients are computed after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ser.nets.layout import within
+
+_FILTERS, _REACH = 32, 31  # of the convolution over earlier attention: how many, and how wide
+_STOPS = 0.5  # probability of the stop token at which an utterance ends
+_AHEAD = 64  # frames for which dropout is drawn at a time
+
+
+class Decoder(nn.Module):
+    """Encoded units to a spectrogram: prenet, attention LSTM, location-sensitive attention, decoder LSTM, projections.
+
+    The attention LSTM alone goes frame by frame in training: what it takes of the frames is computed for all of them
+    before, and the decoder LSTM, on which it does not depend, reads what it found for all of them after.
+    """
+
+    def __init__(self, memory: int, width: int, bands: int) -> None:
+        super().__init__()
+        self.prenet = nn.ModuleList(
+            [_linear(bands, width // 2, bias=False), _linear(width // 2, width // 2, bias=False)]
+        )
+        self.attention_lstm = nn.LSTMCell(width // 2 + memory, 2 * width)
+        self.attention = Attention(2 * width, memory, width // 4)
+        self.decoder_lstm = nn.LSTMCell(2 * width + memory, 2 * width)
+        self.dropout = 0.1
+        self.mel = _linear(2 * width + memory, bands)
+        self.stop = _linear(2 * width + memory, 1, gain="sigmoid")
+
+    def forward(self, memory: Tensor, lengths: Tensor, mels: Tensor, own: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mels (B, T, bands), logits of the stop token (B, T) and attention (B, T, U)."""
+        steps = _Steps(self, memory, lengths)
+        seen = self.prepared(F.pad(mels, (0, 0, 1, 0))[:, :-1].transpose(0, 1))
+        frames = len(seen)
+        begins = [0, *((torch.rand(frames - 1) < own).nonzero()[:, 0] + 1).tolist()] if own else [0]
+        said: list[tuple[Tensor, Tensor, Tensor]] = []
+        for begin, end in zip(begins, [*begins[1:], frames], strict=True):
+            inputs = seen[begin:end]
+            if begin:
+                inputs = torch.cat([self.prepared(said[-1][0][-1:].detach()), inputs[1:]])
+            said.append(steps.say(inputs))
+        return tuple(torch.cat(parts).transpose(0, 1) for parts in zip(*said, strict=True))
+
+    def generate(
+        self, memory: Tensor, lengths: Tensor, limits: Tensor, seed: Sequence[int]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return mels (B, T, bands), attention (B, T, U), frames (B,) and whether the stop token came, (B,)."""
+        steps = _Steps(self, memory, lengths)
+        frame = memory.new_zeros(1, len(memory), self.mel.out_features)
+        draws = _Draws(seed, self.prenet[0].out_features, memory.device)
+        rows = torch.arange(len(memory))  # which utterances are still being said
+        frames, stopped, said = torch.zeros_like(limits), torch.zeros_like(limits, dtype=torch.bool), []
+        while (going := ~stopped[rows] & (frames[rows] < limits[rows])).any():
+            if 4 * going.sum() <= 3 * len(going):
+                left = going.nonzero()[:, 0]
+                steps.keep(left.to(memory.device))
+                draws.keep(left)
+                rows, frame, going = rows[left], frame[:, left.to(memory.device)], going[left]
+            frame, stop, attention = steps.say(self.prepared(frame, next(draws)))
+            said.append((rows, frame[0], attention[0]))
+            frames[rows] += going
+            stopped[rows] |= going & (stop[0].sigmoid() > _STOPS).cpu()
+        mels, weights = (memory.new_zeros(len(said), len(memory), size) for size in (frame.shape[2], memory.shape[1]))
+        for number, (rows, frame, attention) in enumerate(said):
+            mels[number, rows], weights[number, rows] = frame, attention
+        return mels.transpose(0, 1), weights.transpose(0, 1), frames, stopped
+
+    def prepared(self, frames: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Return what the attention LSTM's gates take of frames, (T, B, bands), by way of the prenet: (T, gates, B).
+
+        Half of the prenet is dropped, in training and after: chosen anew, or as `kept` has it, (2, B, its width).
+        """
+        x = frames
+        for number, layer in enumerate(self.prenet):
+            x = layer(x).relu()
+            x = F.dropout(x, 0.5, True) if kept is None else x * kept[number] * 2
+        cell = self.attention_lstm
+        gates = F.linear(x, cell.weight_ih[:, : x.shape[-1]], cell.bias_ih + cell.bias_hh)
+        return gates.transpose(1, 2).contiguous()
+
+
+class _Steps:
+    """A decoder on its way through a batch: its states, and what stays the same from frame to frame.
+
+    States have the batch last, (H, B), in which order products of a weight with a small batch are fastest.
+    """
+
+    def __init__(self, decoder: Decoder, memory: Tensor, lengths: Tensor) -> None:
+        self.decoder, self.memory = decoder, memory
+        batch, length, size = memory.shape
+        attention, cell, lstm = decoder.attention, decoder.attention_lstm, decoder.decoder_lstm
+        self.query = _Repeated(attention.query.weight)
+        self.keys, self.location = attention.memory(memory), attention.of_location()
+        self.beyond = memory.new_zeros(batch, length).masked_fill_(~within(lengths, memory.device), -torch.inf)
+        self.context, self.weights = memory.new_zeros(size, batch), memory.new_zeros(batch, length)
+        self.heard = torch.zeros_like(self.keys)  # what attention at all frames so far adds to the energies
+        self.attending = _Lstm(cell.weight_ih[:, -size:], cell.weight_hh, batch)
+        self.speaking = _Lstm(lstm.weight_ih, lstm.weight_hh, batch)
+        self.bias = (lstm.bias_ih + lstm.bias_hh)[:, None]
+
+    def say(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Go on by some frames, of which `inputs` are the `prepared` ones before them, (T, gates, B).
+
+        Returns:
+            The frames (T, B, bands), logits of the stop token (T, B), and attention (T, B, U).
+        """
+        found = [self._attend(gates) for gates in inputs.unbind()]
+        hidden, context, attention = (torch.stack(parts) for parts in zip(*found, strict=True))
+        decoder = self.decoder
+        hidden = F.dropout(hidden, decoder.dropout, decoder.training)
+        if len(inputs) == 1:
+            hidden = self.speaking(self.bias, hidden[0], context[0])[None]
+        else:
+            gates = decoder.decoder_lstm.weight_ih @ torch.cat([hidden, context], 1) + self.bias
+            hidden = torch.stack([self.speaking(each) for each in gates.unbind()])
+        out = torch.cat([F.dropout(hidden, decoder.dropout, decoder.training), context], 1).transpose(1, 2)
+        return decoder.mel(out), decoder.stop(out)[..., 0], attention
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with some of the utterances, (B',)."""
+        for name in ("memory", "keys", "beyond", "weights", "heard"):
+            setattr(self, name, getattr(self, name)[rows])
+        self.context = self.context[:, rows]
+        for lstm in (self.attending, self.speaking):
+            lstm.hidden, lstm.cell = lstm.hidden[:, rows], lstm.cell[:, rows]
+
+    def _attend(self, gates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Go on by a frame; return hidden state (H, B), context (memory, B) and attention (B, U)."""
+        hidden = self.attending(gates, self.context)
+        # A convolution over the sum of all weights is the sum of those over each.
+        windows = F.pad(self.weights, (_REACH // 2, _REACH // 2)).unfold(1, _REACH, 1)
+        last, all_along = (windows @ self.location).chunk(2, 2)
+        self.heard = self.heard + all_along
+        energies = self.keys + self.query(hidden).T[:, None] + last + self.heard
+        scores = energies.tanh() @ self.decoder.attention.score.weight[0]
+        self.weights = (scores + self.beyond).softmax(1)
+        self.context = (self.weights[:, None] @ self.memory)[:, 0].T
+        return hidden, self.context, self.weights
+
+
+class _Lstm:
+    """An LSTM on its way: Hochreiter and Schmidhuber's with forget gates, in PyTorch's order of gates.
+
+    Args:
+        of_input, recurrent: weights, (4·H, in) and (4·H, H).
+        batch: how many utterances go on side by side.
+    """
+
+    def __init__(self, of_input: Tensor, recurrent: Tensor, batch: int) -> None:
+        self.both, self.alone = _Repeated(torch.cat([of_input, recurrent], 1)), _Repeated(recurrent)
+        self.hidden = self.cell = recurrent.new_zeros(recurrent.shape[1], batch)
+
+    def __call__(self, gates: Tensor, *inputs: Tensor) -> Tensor:
+        """Go on by a step and return the state, (H, B).
+
+        Args:
+            gates: (4·H, B) or (4·H, 1), what the gates take beside the inputs.
+            inputs: (…, B), the input in parts; none where `gates` has what they add.
+        """
+        gates = gates + (self.both(torch.cat([*inputs, self.hidden])) if inputs else self.alone(self.hidden))
+        entry, forget, update, out = gates.chunk(4)
+        self.cell = forget.sigmoid() * self.cell + entry.sigmoid() * update.tanh()
+        self.hidden = out.sigmoid() * self.cell.tanh()
+        return self.hidden
+
+
+class Attention(nn.Module):
+    """Parameters of the location-sensitive attention: which units the next frame says, given which it has said."""
+
+    def __init__(self, query: int, memory: int, width: int) -> None:
+        super().__init__()
+        self.query = _linear(query, width, bias=False, gain="tanh")
+        self.memory = _linear(memory, width, bias=False, gain="tanh")
+        self.filters = nn.Conv1d(2, _FILTERS, _REACH, bias=False)
+        nn.init.xavier_uniform_(self.filters.weight)
+        self.location = _linear(_FILTERS, width, bias=False, gain="tanh")
+        self.score = _linear(width, 1, bias=False)
+
+    def of_location(self) -> Tensor:
+        """Return what a window on attention adds to a unit's energies, (31, 2·width): on the last frame's, on all's."""
+        return torch.cat([self.location.weight @ filters for filters in self.filters.weight.unbind(1)]).T
+
+
+class _Repeated:
+    """A linear layer that a loop calls at every step: its weights' gradient is one product, computed after the last.
+
+    Args:
+        weight: (out, in).
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        self.seen: list[tuple[Tensor, Tensor]] = []
+        self.weight = _Weight.apply(weight, self.seen)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Turn (in, B) into (out, B)."""
+        return _Product.apply(x, self.weight, self.seen) if torch.is_grad_enabled() else self.weight @ x
+
+
+class _Weight(torch.autograd.Function):
+    """The weight itself; backward, the sum over steps of its gradient, from what the steps have left in a list."""
+
+    @staticmethod
+    def forward(ctx, weight: Tensor, seen: list[tuple[Tensor, Tensor]]) -> Tensor:
+        ctx.seen = seen
+        return weight.view_as(weight)
+
+    @staticmethod
+    def backward(ctx, _: Tensor) -> tuple[Tensor, None]:
+        gradients, inputs = (torch.cat(parts, 1) for parts in zip(*ctx.seen, strict=True))
+        ctx.seen.clear()
+        return gradients @ inputs.T, None
+
+
+class _Product(torch.autograd.Function):
+    """A product with a weight of `_Weight`, to which it leaves the weight's gradient."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, seen: list[tuple[Tensor, Tensor]]) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.seen = seen
+        return weight @ x
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        x, weight = ctx.saved_tensors
+        ctx.seen.append((gradient, x))
+        return weight.T @ gradient, None, None
+
+
+class _Draws:
+    """What dropout keeps of two layers, frame by frame: (2, B, width) of 0 and 1, each utterance by its seed."""
+
+    def __init__(self, seed: Sequence[int], width: int, device: torch.device) -> None:
+        self.generators = [torch.Generator().manual_seed(number) for number in seed]
+        self.width, self.device, self.drawn, self.number = width, device, torch.empty(0), 0
+
+    def __next__(self) -> Tensor:
+        if self.number == len(self.drawn):
+            drawn = [torch.rand(_AHEAD, 2, self.width, generator=generator) < 0.5 for generator in self.generators]
+            self.drawn, self.number = torch.stack(drawn, 2).to(self.device, torch.float32), 0
+        self.number += 1
+        return self.drawn[self.number - 1]
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with some of the utterances."""
+        self.generators = [self.generators[row] for row in rows.tolist()]
+        self.drawn = self.drawn[:, :, rows.to(self.drawn.device)] if len(self.drawn) else self.drawn
+
+
+def _linear(size: int, out: int, bias: bool = True, gain: str = "linear") -> nn.Linear:
+    layer = nn.Linear(size, out, bias)
+    nn.init.xavier_uniform_(layer.weight, nn.init.calculate_gain(gain))
+    return layer
