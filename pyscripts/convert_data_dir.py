@@ -289,12 +289,12 @@ class _OfEmotions(_Conversion):
         import torch
 
         from ser.apps.convert_emotion import EmotionConverter
-        from ser.features.directories import front_end
+        from ser.features.directories import front_end, require_front_end
         from ser.training.checkpoint import build_model
 
-        if front_end([self.data.path]) != self.trained["front_end"]:
-            raise SerError(f"{self.data.path}: its features are not those that {self.checkpoint} was trained on; make "
-                           "them by steps/make_world.sh of this version, and train again")
+        require_front_end(
+            front_end([self.data.path]), self.trained["front_end"], self.data.path, self.checkpoint, "make its "
+            "features by steps/make_world.sh of this version, and train again")
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return EmotionConverter(build_model(self.trained, device), self.trained["classes"],
                                 self.data.path / "feats.scp", self.args.reject == "true", device)

@@ -87,8 +87,8 @@ def paper_tables(
     cells: list[PaperCell] = []
     tags = {name: tag_of_tables(_rows(paper, results)) for name, results in corpora.items()}
     xvectors = sorted({
-        row.init for name, results in corpora.items() for row in results.rows
-        if (row.model, row.tag) == (paper["model"], tags[name]) and row.init != "random"
+        row.init for name, results in corpora.items() for row in _rows(paper, results)
+        if row.tag == tags[name] and row.init != "random"
     })
     for table in [*paper["tables"], *_diluted_tables(corpora)]:
         rows = [row for row in table["rows"] if row["corpus"] in corpora]

@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -283,9 +283,8 @@ class TrainOptions:
 
     def differences(self, other: TrainOptions) -> list[str]:
         """Return `option: other's value -> this one's` of every option that differs, of those in `changed`."""
-        theirs, ours, plain = other.changed(), self.changed(), {field.name: field.default for field in fields(self)}
-        pairs = {name: (theirs.get(name, default), ours.get(name, default)) for name, default in plain.items()}
-        return [f"{name}: {their} -> {our}" for name, (their, our) in pairs.items() if their != our]
+        theirs, ours = (asdict(TrainOptions()) | options.changed() for options in (other, self))
+        return [f"{name}: {theirs[name]} -> {value}" for name, value in ours.items() if value != theirs[name]]
 
 
 def meant(values: dict[str, Any]) -> dict[str, Any]:
