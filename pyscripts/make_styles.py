@@ -7,7 +7,8 @@ The folder holds ECAPA-TDNN in SpeechBrain's format (hyperparams.yaml, embedding
 installed), or a GE2E encoder (model.safetensors with lstm.* and linear.*). Reads audio as steps/make_mel.sh does, at 16
 kHz, without the silence at both ends. Writes styles.scp, filter banks (ECAPA-TDNN) or mel bands' power (GE2E) every
 10 ms, and conf/styles.conf, which names the encoder by hash, in <data>; arks go to <ark-dir> (<data>/data), logs to
-<log> (<data>/log). Other tables stay. What is up to date is not made again. The encoder itself is applied, and
+<log> (<data>/log). The last column is the utterance's level, the natural logarithm of the root mean square of its 16-bit
+samples, which speaker encoders are deaf to and by which anger is told from sadness. Other tables stay. What is up to date is not made again. The encoder itself is applied, and
 trained, with the network.
 """
 
@@ -48,7 +49,8 @@ class MakeStyles(AudioStep):
         with torch.inference_mode():
             for utterance, samples in self.waveforms(data, summary):
                 frames = read(torch.from_numpy(np.ascontiguousarray(samples)))
-                writer.write(utterance, frames.numpy())
+                level = 0.5 * np.log(np.square(samples, dtype=np.float64).mean())
+                writer.write(utterance, np.pad(frames.numpy(), ((0, 0), (0, 1)), constant_values=level))
                 summary.frames[utterance] = len(frames)
 
     def tables(self, data: Path, target: Path, summary: Summary) -> list[Path]:

@@ -37,7 +37,7 @@ def data(tmp_path: Path) -> Path:
         (folder / "conf" / f"{name}.conf").write_text(text)
     with ArkWriter(folder / "styles.ark", folder / "styles.scp") as writer:
         for index, utterance in enumerate(("a-1", "a-2", "a-3", "b-1", "b-2", "b-3")):
-            writer.write(utterance, random.random((30 + index, STYLE_BANDS)).astype(np.float32))
+            writer.write(utterance, random.random((30 + index, STYLE_BANDS + 1)).astype(np.float32))
             row = (utterance[0], "sad" if utterance == "b-3" else "angry", " ".join(map(str, range(index, index + 5))),
                    20 + index, "some words")
             for table, value in zip(tables.values(), row, strict=True):

@@ -47,7 +47,7 @@ def make_speech(folder: Path, count: int, seed: int) -> Path:
             mel = spectra[units].repeat(random.integers(2, 5, len(units)), 0) + speaker / 4
             mels.write(utterance, mel.astype(np.float32))
             frames = random.integers(20, 200)
-            power = np.eye(40)[[speaker]] + 0.1 * random.random((frames, 40))
+            power = np.eye(41)[[speaker]] + 0.1 * random.random((frames, 41))
             styles.write(utterance, power.astype(np.float32))
             row = (" ".join(map(str, units)), len(mel), f"s{speaker}", ("sad", "angry")[index // 4 % 2])
             for name, value in zip(tables, row, strict=True):
@@ -91,7 +91,7 @@ def test_the_loss_falls_and_the_best_epoch_is_a_network_that_speaks(data, traine
     assert history[-1]["loss"] < history[0]["loss"]
     model, checkpoint = load_model(trained / "best.pt", CPU)
     assert checkpoint["dev_loss"] == min(record["dev_loss"] for record in history)
-    assert "--codebook=abc" in checkpoint["front_end"] and checkpoint["dim"] == [10, 40]
+    assert "--codebook=abc" in checkpoint["front_end"] and checkpoint["dim"] == [10, 41]
     store, indices = SpeechStore.load([data[1]], CPU), np.array([0, 1])
     speech = store.whole(indices, styles_of(model, store, indices))
     made = model.generate(speech.units, speech.unit_lengths, speech.styles, 30, [1, 2])
@@ -150,7 +150,7 @@ def test_the_encoder_of_styles_is_trained_too_unless_it_is_frozen(data, trained:
 def test_pieces_are_as_long_as_the_shortest_and_begin_anywhere(data) -> None:
     store, indices = SpeechStore.load([data[0]], CPU), np.array([3, 7, 3])
     shortest = min(len(store.styles[index]) for index in indices)
-    assert store.pieces(indices, 10_000, np.random.default_rng(0)).shape == (3, shortest, 40)
+    assert store.pieces(indices, 10_000, np.random.default_rng(0)).shape == (3, shortest, 41)
     pieces = store.pieces(indices, 10, np.random.default_rng(0))
     for index, piece in zip(indices, pieces, strict=True):
         windows = store.styles[index].unfold(0, 10, 1).transpose(1, 2)

@@ -21,6 +21,7 @@ from ser.nets.tacotron_decoder import Decoder
 
 UNITS, BANDS = 200, 80
 _KERNEL = 5  # of the convolutions of encoder, post-net and discriminator
+_CONSTANT = 1e-5  # standard deviation up to which a number of styles is taken for the same in all
 
 
 class Synthesis(NamedTuple):
@@ -64,8 +65,8 @@ class Synthesiser(nn.Module):
     """Units and style vectors to log-mel spectrograms.
 
     Args:
-        style: size of a style vector; or the encoder that makes such vectors, (B, S, bands) to (B, its `dim`), which is
-            trained with the rest.
+        style: size of a style; or the encoder of (B, S, bands) to (B, its `dim`) vectors, which is trained with the
+            rest. A style then is its vector and, after it, the utterance's level, which speaker encoders are deaf to.
         width: of the semantic encoder; the decoder's LSTMs are twice as wide, its prenet half, its attention a quarter.
         units, bands: how many units there are, and bands of a mel spectrogram.
         postnet: whether five convolutions correct the decoder's spectrogram.
@@ -87,7 +88,10 @@ class Synthesiser(nn.Module):
         self.encoder = SemanticEncoder(units, width, dropout)
         self.style_encoder = None if isinstance(style, int) else style
         self.built_from = {"style_encoder": style.built_from} if self.style_encoder else {}
-        self.decoder = Decoder(width + (style if isinstance(style, int) else style.dim), width, bands)
+        size = style if isinstance(style, int) else style.dim + 1
+        self.register_buffer("style_means", torch.zeros(size))
+        self.register_buffer("style_deviations", torch.ones(size))
+        self.decoder = Decoder(width, size, width, bands)
         self.postnet = Postnet(bands, width, dropout) if postnet else None
 
     def forward(
@@ -100,12 +104,13 @@ class Synthesiser(nn.Module):
             unit_lengths: (B,) on the CPU.
             mels: (B, T, bands).
             mel_lengths: (B,) on the CPU.
-            style: (B, style) vectors, or what the style encoder makes them of.
+            style: (B, style), or what they are heard in, (B, S, bands + 1): frames for the style encoder and, last, the
+                level, which is the first frame's.
             own: probability, at each frame, that the batch's own frame takes the true one's place (scheduled sampling,
                 Bengio et al., NeurIPS 2015). No gradient goes through it.
         """
-        memory = self._memory(units, unit_lengths, style)
-        before, stops, attention = self.decoder(memory, unit_lengths, mels, own)
+        encoded, style = self.encoder(units, unit_lengths), self._standardised(style)
+        before, stops, attention = self.decoder(encoded, style, unit_lengths, mels, own)
         mask = within(mel_lengths, mels.device)
         before, stops = before * mask[..., None], stops * mask
         return Synthesis(before, self._corrected(before, mel_lengths), stops, attention * mask[..., None], mel_lengths)
@@ -124,24 +129,32 @@ class Synthesiser(nn.Module):
             seed: of the prenet's dropout, one for each utterance, so that none depends on the others.
         """
         limits = torch.as_tensor(max_frames).expand(len(units))
-        before, attention, frames, stopped = self.decoder.generate(
-            self._memory(units, lengths, style), lengths, limits, seed
-        )
+        encoded, style = self.encoder(units, lengths), self._standardised(style)
+        before, attention, frames, stopped = self.decoder.generate(encoded, style, lengths, limits, seed)
         mask = within(frames, units.device)
         mels = self._corrected(before * mask[..., None], frames)
         return Generated(mels, frames, attention * mask[..., None], stopped)
 
-    def _memory(self, units: Tensor, lengths: Tensor, style: Tensor) -> Tensor:
-        """Return the encoded units, each beside the style, (B, U, width + style)."""
-        encoded = self.encoder(units, lengths)
-        if style.dim() == 3:
-            style = self.style_encoder(style)
-        return torch.cat([encoded, style[:, None].expand(-1, encoded.shape[1], -1)], 2)
-
     @torch.no_grad()
     def style_of(self, frames: Tensor) -> Tensor:
-        """Return the style of a whole utterance, (style,), of what the style encoder reads of it, (S, bands)."""
-        return self.style_encoder(frames[None].to(self.decoder.mel.weight.device))[0]
+        """Return the style of a whole utterance, (style,), of what it is heard in, (S, bands + 1)."""
+        return self._style(frames[None].to(self.style_means.device))[0]
+
+    @torch.no_grad()
+    def standardise(self, styles: Tensor) -> None:
+        """Have each number of a style count alike: less its mean over these, (N, style), and by its deviation.
+
+        GE2E's vectors are of unit length, a few hundredths in each number, beside encoded units of about one.
+        """
+        deviations = styles.std(0, correction=0)
+        self.style_means.copy_(styles.mean(0))
+        self.style_deviations.copy_(deviations.where(deviations > _CONSTANT, 1))
+
+    def _style(self, heard: Tensor) -> Tensor:
+        return torch.cat([self.style_encoder(heard[..., :-1]), heard[:, 0, -1:]], 1)
+
+    def _standardised(self, style: Tensor) -> Tensor:
+        return ((self._style(style) if style.dim() == 3 else style) - self.style_means) / self.style_deviations
 
     def _corrected(self, mels: Tensor, lengths: Tensor) -> Tensor:
         return mels if self.postnet is None else mels + self.postnet(mels, lengths)

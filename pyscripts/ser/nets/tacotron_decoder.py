@@ -1,7 +1,9 @@
 """Tacotron 2's decoder (Shen et al., ICASSP 2018): encoded units to the frames of a mel spectrogram, one by one.
 
-Its attention is the location-sensitive one of Chorowski et al. (NeurIPS 2015). In training the loop over frames has in
-it only what depends on the frame before, and the weights' gradients are computed after it.
+Its attention is the location-sensitive one of Chorowski et al. (NeurIPS 2015). What it reads are encoded units, each
+beside the utterance's style: since the weights of attention sum to 1, what it finds ends in the style itself, whatever
+it attends to. So what the LSTMs' gates take of the style is computed once, and in training the loop over frames has in
+it only what depends on the frame before; the weights' gradients are computed after it.
 """
 
 from __future__ import annotations
@@ -20,14 +22,21 @@ _AHEAD = 64  # frames for which dropout is drawn at a time
 
 
 class Decoder(nn.Module):
-    """Encoded units to a spectrogram: prenet, attention LSTM, location-sensitive attention, decoder LSTM, projections.
+    """Encoded units and a style to a spectrogram: prenet, attention LSTM, attention, decoder LSTM, projections.
 
     The attention LSTM alone goes frame by frame in training: what it takes of the frames is computed for all of them
     before, and the decoder LSTM, on which it does not depend, reads what it found for all of them after.
+
+    Args:
+        units: size of an encoded unit.
+        style: size of a style.
+        width: of the network that it is part of; its LSTMs are twice as wide.
+        bands: of a spectrogram.
     """
 
-    def __init__(self, memory: int, width: int, bands: int) -> None:
+    def __init__(self, units: int, style: int, width: int, bands: int) -> None:
         super().__init__()
+        memory = units + style
         self.prenet = nn.ModuleList(
             [_linear(bands, width // 2, bias=False), _linear(width // 2, width // 2, bias=False)]
         )
@@ -38,9 +47,19 @@ class Decoder(nn.Module):
         self.mel = _linear(2 * width + memory, bands)
         self.stop = _linear(2 * width + memory, 1, gain="sigmoid")
 
-    def forward(self, memory: Tensor, lengths: Tensor, mels: Tensor, own: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Return mels (B, T, bands), logits of the stop token (B, T) and attention (B, T, U)."""
-        steps = _Steps(self, memory, lengths)
+    def forward(
+        self, memory: Tensor, style: Tensor, lengths: Tensor, mels: Tensor, own: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mels (B, T, bands), logits of the stop token (B, T) and attention (B, T, U).
+
+        Args:
+            memory: encoded units, (B, U, units).
+            style: (B, style).
+            lengths: (B,) units of each utterance, on the CPU.
+            mels: (B, T, bands), the true frames.
+            own: as of `ser.nets.synthesis.Synthesiser.forward`.
+        """
+        steps = _Steps(self, memory, style, lengths)
         seen = self.prepared(F.pad(mels, (0, 0, 1, 0))[:, :-1].transpose(0, 1))
         frames = len(seen)
         begins = [0, *((torch.rand(frames - 1) < own).nonzero()[:, 0] + 1).tolist()] if own else [0]
@@ -53,10 +72,10 @@ class Decoder(nn.Module):
         return tuple(torch.cat(parts).transpose(0, 1) for parts in zip(*said, strict=True))
 
     def generate(
-        self, memory: Tensor, lengths: Tensor, limits: Tensor, seed: Sequence[int]
+        self, memory: Tensor, style: Tensor, lengths: Tensor, limits: Tensor, seed: Sequence[int]
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return mels (B, T, bands), attention (B, T, U), frames (B,) and whether the stop token came, (B,)."""
-        steps = _Steps(self, memory, lengths)
+        steps = _Steps(self, memory, style, lengths)
         frame = memory.new_zeros(1, len(memory), self.mel.out_features)
         draws = _Draws(seed, self.prenet[0].out_features, memory.device)
         rows = torch.arange(len(memory))  # which utterances are still being said
@@ -96,18 +115,24 @@ class _Steps:
     States have the batch last, (H, B), in which order products of a weight with a small batch are fastest.
     """
 
-    def __init__(self, decoder: Decoder, memory: Tensor, lengths: Tensor) -> None:
+    def __init__(self, decoder: Decoder, memory: Tensor, style: Tensor, lengths: Tensor) -> None:
         self.decoder, self.memory = decoder, memory
         batch, length, size = memory.shape
         attention, cell, lstm = decoder.attention, decoder.attention_lstm, decoder.decoder_lstm
         self.query = _Repeated(attention.query.weight)
-        self.keys, self.location = attention.memory(memory), attention.of_location()
+        self.keys = attention.memory(torch.cat([memory, style[:, None].expand(-1, length, -1)], 2))
+        self.location = attention.of_location()
         self.beyond = memory.new_zeros(batch, length).masked_fill_(~within(lengths, memory.device), -torch.inf)
         self.context, self.weights = memory.new_zeros(size, batch), memory.new_zeros(batch, length)
         self.heard = torch.zeros_like(self.keys)  # what attention at all frames so far adds to the energies
-        self.attending = _Lstm(cell.weight_ih[:, -size:], cell.weight_hh, batch)
-        self.speaking = _Lstm(lstm.weight_ih, lstm.weight_hh, batch)
-        self.bias = (lstm.bias_ih + lstm.bias_hh)[:, None]
+        self.style = style.T
+        before = cell.weight_ih.shape[1] - size - len(self.style)  # what its gates take of the frame comes first
+        _, of_memory, of_style = cell.weight_ih.split([before, size, len(self.style)], 1)
+        self.attending = _Lstm(of_memory, cell.weight_hh, batch)
+        self.attending_in_style = of_style @ self.style
+        of_memory, of_style = lstm.weight_ih.tensor_split([lstm.weight_ih.shape[1] - len(self.style)], 1)
+        self.speaking = _Lstm(of_memory, lstm.weight_hh, batch)
+        self.speaking_in_style = of_style @ self.style + (lstm.bias_ih + lstm.bias_hh)[:, None]
 
     def say(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Go on by some frames, of which `inputs` are the `prepared` ones before them, (T, gates, B).
@@ -115,28 +140,30 @@ class _Steps:
         Returns:
             The frames (T, B, bands), logits of the stop token (T, B), and attention (T, B, U).
         """
-        found = [self._attend(gates) for gates in inputs.unbind()]
+        found = [self._attend(gates) for gates in (inputs + self.attending_in_style).unbind()]
         hidden, context, attention = (torch.stack(parts) for parts in zip(*found, strict=True))
         decoder = self.decoder
         hidden = F.dropout(hidden, decoder.dropout, decoder.training)
         if len(inputs) == 1:
-            hidden = self.speaking(self.bias, hidden[0], context[0])[None]
+            hidden = self.speaking(self.speaking_in_style, hidden[0], context[0])[None]
         else:
-            gates = decoder.decoder_lstm.weight_ih @ torch.cat([hidden, context], 1) + self.bias
+            gates = self.speaking.of_input @ torch.cat([hidden, context], 1) + self.speaking_in_style
             hidden = torch.stack([self.speaking(each) for each in gates.unbind()])
-        out = torch.cat([F.dropout(hidden, decoder.dropout, decoder.training), context], 1).transpose(1, 2)
+        found = [F.dropout(hidden, decoder.dropout, decoder.training), context, self.style.expand(len(inputs), -1, -1)]
+        out = torch.cat(found, 1).transpose(1, 2)
         return decoder.mel(out), decoder.stop(out)[..., 0], attention
 
     def keep(self, rows: Tensor) -> None:
         """Go on with some of the utterances, (B',)."""
         for name in ("memory", "keys", "beyond", "weights", "heard"):
             setattr(self, name, getattr(self, name)[rows])
-        self.context = self.context[:, rows]
+        for name in ("context", "style", "attending_in_style", "speaking_in_style"):
+            setattr(self, name, getattr(self, name)[:, rows])
         for lstm in (self.attending, self.speaking):
             lstm.hidden, lstm.cell = lstm.hidden[:, rows], lstm.cell[:, rows]
 
     def _attend(self, gates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Go on by a frame; return hidden state (H, B), context (memory, B) and attention (B, U)."""
+        """Go on by a frame; return hidden state (H, B), context (units, B) and attention (B, U)."""
         hidden = self.attending(gates, self.context)
         # A convolution over the sum of all weights is the sum of those over each.
         windows = F.pad(self.weights, (_REACH // 2, _REACH // 2)).unfold(1, _REACH, 1)
@@ -158,6 +185,7 @@ class _Lstm:
     """
 
     def __init__(self, of_input: Tensor, recurrent: Tensor, batch: int) -> None:
+        self.of_input = of_input
         self.both, self.alone = _Repeated(torch.cat([of_input, recurrent], 1)), _Repeated(recurrent)
         self.hidden = self.cell = recurrent.new_zeros(recurrent.shape[1], batch)
 

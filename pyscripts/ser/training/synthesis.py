@@ -36,6 +36,7 @@ from ser.training.systems import SYSTEMS
 
 _PIECE = 128  # frames that the critic judges at a time
 _LONGEST_FAKE = 1.5  # times the true utterance
+_STYLES = 1000  # utterances, at most, whose styles' mean and deviation are taken for all of the corpus's
 
 
 class SpeechSynthesis:
@@ -73,6 +74,8 @@ class SpeechSynthesis:
             transfer(network, options.init, self.front_end)
         else:  # the mean spectrum, which is far from 0, need not be learnt
             network.decoder.mel.bias.data.copy_(self.train.means())
+            some = np.unique(np.linspace(0, len(self.train.lengths) - 1, _STYLES).astype(int))
+            network.standardise(styles_of(network.eval(), self.train, some))
         self.network = network.to(self.device)
         freeze(self.network, options)
         self.parallel = self.world.parallel(self.network)
