@@ -33,7 +33,7 @@ class MakeStyles(AudioStep):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.options = list(map(file_identity, speaker_files(folder)[1]))
+        self.options = ["with the level", *map(file_identity, speaker_files(folder)[1])]
 
     def unfit(self, samples: np.ndarray) -> str | None:
         if len(samples) >= 0.1 * self.rate and samples.any():
