@@ -21,7 +21,6 @@ from ser.nets.tacotron_decoder import Decoder
 
 UNITS, BANDS = 200, 80
 _KERNEL = 5  # of the convolutions of encoder, post-net and discriminator
-_CONSTANT = 1e-5  # standard deviation up to which a number of styles is taken for the same in all
 
 
 class Synthesis(NamedTuple):
@@ -142,13 +141,15 @@ class Synthesiser(nn.Module):
 
     @torch.no_grad()
     def standardise(self, styles: Tensor) -> None:
-        """Have each number of a style count alike: less its mean over these, (N, style), and by its deviation.
+        """Have vector and level of a style be about as large as encoded units: less their means over styles, (N, style).
 
-        GE2E's vectors are of unit length, a few hundredths in each number, beside encoded units of about one.
+        The level is divided by its deviation, the vector by the root mean square of its numbers' deviations: a number
+        that is 0 for nearly everyone would else be large for the rest. GE2E's vectors, of unit length, differ by 0.04.
         """
-        deviations = styles.std(0, correction=0)
+        variances = styles.var(0, correction=0)
+        shared = torch.cat([variances[:-1].mean().expand(len(variances) - 1), variances[-1:]])
         self.style_means.copy_(styles.mean(0))
-        self.style_deviations.copy_(deviations.where(deviations > _CONSTANT, 1))
+        self.style_deviations.copy_(shared.sqrt().where(shared > 0, 1))
 
     def _style(self, heard: Tensor) -> Tensor:
         return torch.cat([self.style_encoder(heard[..., :-1]), heard[:, 0, -1:]], 1)
