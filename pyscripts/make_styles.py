@@ -5,11 +5,11 @@ Example: steps/make_styles.sh --nj 4 --cmd "$train_cmd" --speaker-encoder models
 
 The folder holds ECAPA-TDNN in SpeechBrain's format (hyperparams.yaml, embedding_model.ckpt; SpeechBrain must be
 installed), or a GE2E encoder (model.safetensors with lstm.* and linear.*). Reads audio as steps/make_mel.sh does, at 16
-kHz, without the silence at both ends. Writes styles.scp, filter banks (ECAPA-TDNN) or mel bands' power (GE2E) every
-10 ms, and conf/styles.conf, which names the encoder by hash, in <data>; arks go to <ark-dir> (<data>/data), logs to
-<log> (<data>/log). The last column is the utterance's level, the natural logarithm of the root mean square of its 16-bit
-samples, which speaker encoders are deaf to and by which anger is told from sadness. Other tables stay. What is up to date is not made again. The encoder itself is applied, and
-trained, with the network.
+kHz, without the silence at both ends. Writes styles.scp and conf/styles.conf, which names the encoder by hash, in
+<data>; arks go to <ark-dir> (<data>/data), logs to <log> (<data>/log). A matrix has filter banks (ECAPA-TDNN) or mel
+bands' power (GE2E) every 10 ms, and in its last column the utterance's level: the natural logarithm of the root mean
+square of its 16-bit samples, by which anger is told from sadness and to which speaker encoders are deaf. Other tables
+stay. What is up to date is not made again. The encoder itself is applied, and trained, with the network.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ class Synthesiser(nn.Module):
 
     @torch.no_grad()
     def standardise(self, styles: Tensor) -> None:
-        """Have vector and level of a style be about as large as encoded units: less their means over styles, (N, style).
+        """Have styles be about as large as encoded units: take away the means of these, (N, style), and divide.
 
         The level is divided by its deviation, the vector by the root mean square of its numbers' deviations: a number
         that is 0 for nearly everyone would else be large for the rest. GE2E's vectors, of unit length, differ by 0.04.
