@@ -66,7 +66,9 @@ def test_a_directory_of_speech_between_silences(data: Path, shell, tmp_path: Pat
     assert "2 utterances" in said
     with torch.inference_mode():
         heard = SpeakerReader(speaker)(torch.from_numpy(kept))
-    assert np.allclose(dict(read_arks(data / "styles.scp"))["s-u0"], heard, atol=1e-5)
+    styles = dict(read_arks(data / "styles.scp"))["s-u0"]
+    assert np.allclose(styles[:, :-1], heard, atol=1e-5)
+    assert np.allclose(styles[:, -1], np.log(np.sqrt(np.mean(kept.astype(np.float64) ** 2))), atol=1e-5)
     assert (data / "conf/styles.conf").read_text().startswith("--speaker-encoder=ge2e-")
     shell(f"utils/validate_data_dir.sh {data}")
     assert "mel spectrograms up to date" in shell(f"steps/make_mel.sh --nj 1 {data}").stdout, "the same, by default"

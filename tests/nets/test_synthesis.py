@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchaudio.models import Tacotron2
 
+from ser.nets.speaker import Ge2e
 from ser.nets.synthesis import Discriminator, Synthesiser, synthesis_losses
 
 WIDTH, STYLE = 32, 8
@@ -59,7 +60,7 @@ def peer_and_ours() -> tuple[Tacotron2, Synthesiser]:
             name = f"{before}.{('convolutions', 'norms')[int(place)]}.{number}.{rest}"
         state[name] = value
     ours = Synthesiser(0, WIDTH).eval()
-    ours.load_state_dict(state, strict=False)  # but for the statistics of styles, which are of no numbers
+    ours.load_state_dict({**ours.state_dict(), **state})  # all but the statistics of styles, of which there are none
     return peer, ours
 
 
@@ -156,6 +157,29 @@ def test_another_style_or_seed_changes_the_mel_and_the_same_repeats_it_bit_for_b
     assert not torch.allclose(first[0], mels(styles.roll(1, 0), [1, 2, 3])[0], atol=1e-3)
     other = mels(styles, [1, 9, 3])
     assert torch.allclose(first[0], other[0], atol=1e-5) and not torch.allclose(first[1], other[1], atol=1e-3)
+
+
+def test_a_style_is_a_vector_and_a_level_which_are_standardised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ser.nets.tacotron_decoder._STOPS", 2.0)
+    torch.manual_seed(0)
+    encoder, (units, lengths, mels, frames, _) = Ge2e(6, 8, 1), batch()
+    nn.init.normal_(encoder.linear.weight)
+    model, heard = Synthesiser(encoder, WIDTH).eval(), torch.randn(3, 1, 41).exp() * torch.rand(3, 50, 1)
+    styles = torch.stack([model.style_of(each) for each in heard])
+    assert torch.allclose(styles, torch.cat([encoder(heard[..., :40]), heard[:, 0, 40:]], 1), atol=1e-6)
+    model.standardise(styles)
+    scaled = (styles - model.style_means) / model.style_deviations
+    assert torch.allclose(scaled.mean(0), torch.zeros(7), atol=1e-5)
+    assert float(scaled[:, :6].square().mean()) == pytest.approx(1, rel=1e-4)
+    assert float(scaled[:, 6].square().mean()) == pytest.approx(1, rel=1e-4)
+    torch.manual_seed(1)
+    said = model(units, lengths, mels, frames, heard)
+    torch.manual_seed(1)
+    assert torch.allclose(said.mels, model(units, lengths, mels, frames, styles).mels, atol=1e-5)
+    first = model.generate(units, lengths, styles, 10, [1, 2, 3]).mels
+    styles[0, 6] += 1  # e times as loud
+    louder = model.generate(units, lengths, styles, 10, [1, 2, 3]).mels
+    assert not torch.allclose(first[0], louder[0], atol=1e-3) and torch.allclose(first[1:], louder[1:], atol=1e-5)
 
 
 def test_the_gradient_reaches_the_style_and_every_parameter() -> None:

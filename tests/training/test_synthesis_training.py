@@ -123,7 +123,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, shell) -> None:
     one, two = (read_history(tmp_path / name) for name in ("one", "two"))
     assert len(one) == len(two) == 2
     for a, b in zip(one, two, strict=True):
-        assert (a["loss"], a["dev_loss"]) == pytest.approx((b["loss"], b["dev_loss"]), rel=0.05)
+        assert (a["loss"], a["dev_loss"]) == pytest.approx((b["loss"], b["dev_loss"]), rel=0.1)
 
 
 def test_fine_tuning_starts_from_the_network_and_trains_a_critic(data, trained: Path, tmp_path: Path) -> None:
@@ -131,6 +131,7 @@ def test_fine_tuning_starts_from_the_network_and_trains_a_critic(data, trained: 
                   fakes="teacher-forced")
     before, after = (load_checkpoint(folder / "best.pt")["model"] for folder in (trained, tuned))
     weight = "decoder.mel.weight"
+    assert torch.equal(before["style_deviations"], after["style_deviations"]), "those of the pre-training"
     assert 0 < (before[weight] - after[weight]).abs().max() < 1e-3
     assert any(name.startswith("convolutions.0") for name in load_checkpoint(tuned / "last.pt")["critic"])
 
@@ -158,11 +159,15 @@ def test_pieces_are_as_long_as_the_shortest_and_begin_anywhere(data) -> None:
     assert not torch.equal(pieces[0], pieces[2])
 
 
-def test_what_is_said_begins_from_the_mean_spectrum(data, tmp_path: Path) -> None:
+def test_training_begins_from_the_mean_spectrum_and_the_mean_style(data, tmp_path: Path) -> None:
     objective = Trainer(run(data, tmp_path / "run"), CPU).objective
     objective.load()
     mean = np.concatenate([matrix for _, matrix in read_arks(data[0] / "feats.scp")]).mean(0)
-    assert np.allclose(objective.network.decoder.mel.bias.detach(), mean, atol=1e-5)
+    network = objective.network
+    assert np.allclose(network.decoder.mel.bias.detach(), mean, atol=1e-5)
+    heard = [torch.from_numpy(matrix.copy()) for _, matrix in read_arks(data[0] / "styles.scp")]
+    styles = torch.stack([network.style_of(each) for each in heard])
+    assert torch.allclose(network.style_means, styles.mean(0), atol=1e-5)
 
 
 def test_styles_are_swapped_within_a_speakers_emotion_only(data, tmp_path: Path) -> None:

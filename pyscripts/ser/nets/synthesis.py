@@ -21,6 +21,7 @@ from ser.nets.tacotron_decoder import Decoder
 
 UNITS, BANDS = 200, 80
 _KERNEL = 5  # of the convolutions of encoder, post-net and discriminator
+_CONSTANT = 1e-4  # deviation of styles up to which they are all the same
 
 
 class Synthesis(NamedTuple):
@@ -147,9 +148,9 @@ class Synthesiser(nn.Module):
         that is 0 for nearly everyone would else be large for the rest. GE2E's vectors, of unit length, differ by 0.04.
         """
         variances = styles.var(0, correction=0)
-        shared = torch.cat([variances[:-1].mean().expand(len(variances) - 1), variances[-1:]])
+        shared = torch.cat([variances[:-1].mean().expand(len(variances) - 1), variances[-1:]]).sqrt()
         self.style_means.copy_(styles.mean(0))
-        self.style_deviations.copy_(shared.sqrt().where(shared > 0, 1))
+        self.style_deviations.copy_(shared.where(shared > _CONSTANT, 1))
 
     def _style(self, heard: Tensor) -> Tensor:
         return torch.cat([self.style_encoder(heard[..., :-1]), heard[:, 0, -1:]], 1)
