@@ -7,9 +7,10 @@ Example: steps/convert_data_dir.sh --nj 4 --cmd "$train_cmd" --model exp/emoaug/
 What is made depends on what was trained. By a network of synthesis each utterance of <data> is said anew in the style
 of another of the same speaker and emotion, never in its own. <data> has what the network was trained on
 (steps/make_mel.sh, extract_units.sh, make_styles.sh, by the same vocoder, encoder, codebook and speaker encoder),
-utt2spk and utt2emo. By CycleGAN or StarGAN each neutral utterance is turned into every other emotion of the training,
-whose last network is taken; <data> has WORLD's features (steps/make_world.sh). Only neutral utterances are sources,
-since every one in every other emotion would be many times the data.
+wav.scp, utt2spk and utt2emo. A copy has the silence before and after it that its source has: without it a recogniser
+takes even a recording itself for another emotion's. By CycleGAN or StarGAN each neutral utterance is turned into every
+other emotion of the training, whose last network is taken; <data> has WORLD's features (steps/make_world.sh). Only
+neutral utterances are sources, since every one in every other emotion would be many times the data.
 
 <out-data> gets wav.scp (16 bits, in <out-data>/wav), utt2spk, utt2emo, text where there is one, utt2dur, and utt2uniq,
 the utterance that a copy <utt>-emoaug1 or <utt>-cyclegan-angry is of. Copies in other styles have utt2ref, the one
@@ -30,8 +31,9 @@ from __future__ import annotations
 import argparse
 from abc import ABC, abstractmethod
 from collections import Counter
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ser.apps.converted import Batch, Converter, Copy
 from ser.augment.emotion_copies import plan_emotion_copies
@@ -43,6 +45,7 @@ from ser.base.kaldi_tables import write_table
 from ser.base.progress import progress
 from ser.data import rearrange
 from ser.data.arks import ark_identities
+from ser.data.audio import read_audio, read_utterances
 from ser.data.datadir import HOW_MADE, DataDir, spk2utt, validate
 from ser.data.labels import NEUTRAL
 from ser.features.feature_step import add_job_arguments, run_jobs
@@ -52,6 +55,10 @@ from ser.training.options import TrainOptions
 from ser.training.run_folder import CONFIG, FINISHED
 from ser.training.systems import SYNTHESIS
 
+if TYPE_CHECKING:
+    import numpy as np
+
+_INT16_SCALE = 32768.0
 _BATCH = 32  # copies that are made side by side
 _CARRIED = ("utt2spk", "utt2emo", "text", "utt2lang")
 
@@ -204,7 +211,7 @@ class _OfStyles(_Conversion):
         args = self.args
         self.vocoder = read_vocoder_folder(args.vocoder) if args.vocoder else None
         files = [args.vocoder / HYPERPARAMS, args.vocoder / GENERATOR] if args.vocoder else []
-        return [*map(file_identity, files), args.copies, args.balance, args.seed]
+        return ["in the source's silence", *map(file_identity, files), args.copies, args.balance, args.seed]
 
     def plan(self) -> list[Copy]:
         args, data = self.args, self.data
@@ -223,6 +230,7 @@ class _OfStyles(_Conversion):
 
         from ser.apps.convert import Converter
         from ser.features.directories import require_front_end
+        from ser.features.mel import speech_range
         from ser.features.speech_store import made_by, read_styles
         from ser.features.units import read_units
         from ser.nets.synthesis import Synthesiser
@@ -244,9 +252,18 @@ class _OfStyles(_Conversion):
         def style(utterance: str) -> torch.Tensor:
             return network.style_of(torch.from_numpy(heard[utterance]))
 
+        sources = read_utterances(data.path)
+
+        @lru_cache(maxsize=_BATCH)
+        def silence(utterance: str) -> tuple[np.ndarray, np.ndarray]:
+            recording, start, end = sources[utterance]
+            samples = read_audio(recording, mel.sample_rate, start, end) / _INT16_SCALE
+            speech = speech_range(samples, mel.sample_rate)
+            return samples[: speech.start], samples[speech.stop :]
+
         return Converter(
             network, load_vocoder(self.vocoder, mel).to(device), units, style,
-            {utterance: int(frames) for utterance, frames in data.table("utt2num_frames").items()},
+            {utterance: int(frames) for utterance, frames in data.table("utt2num_frames").items()}, silence,
             mel.sample_rate, self.args.seed, self.args.reject == "true", device)
 
     def _mel_options(self) -> MelOptions:

@@ -24,6 +24,12 @@ BANDS, UNITS, STYLE_BANDS = 10, 12, 40
 CPU = torch.device("cpu")
 
 
+def recording(random: np.random.Generator) -> np.ndarray:
+    """Return a quarter of a second of speech, as loud noise, after 0.2 s of faint noise and before 0.3 s of it."""
+    level = np.repeat([1e-3, 0.3, 1e-3], [3200, 4000, 4800])
+    return level * random.uniform(-1, 1, len(level))
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Six utterances of two speakers, four of them angry and one sad, with all that converting reads."""
@@ -31,7 +37,7 @@ def data(tmp_path: Path) -> Path:
     texts = {"mel": f"--num-mel-bins={BANDS}\n", "units": f"--codebook=a\n--num-units={UNITS}\n",
              "styles": "--of=tiny\n"}
     tables: dict[str, dict[str, object]] = {name: {} for name in
-                                            ("utt2spk", "utt2emo", "units.txt", "utt2num_frames", "text")}
+                                            ("utt2spk", "utt2emo", "units.txt", "utt2num_frames", "text", "wav.scp")}
     (folder / "conf").mkdir(parents=True)
     for name, text in texts.items():
         (folder / "conf" / f"{name}.conf").write_text(text)
@@ -39,9 +45,10 @@ def data(tmp_path: Path) -> Path:
         for index, utterance in enumerate(("a-1", "a-2", "a-3", "b-1", "b-2", "b-3")):
             writer.write(utterance, random.random((30 + index, STYLE_BANDS + 1)).astype(np.float32))
             row = (utterance[0], "sad" if utterance == "b-3" else "angry", " ".join(map(str, range(index, index + 5))),
-                   20 + index, "some words")
+                   20 + index, "some words", folder / f"{utterance}.wav")
             for table, value in zip(tables.values(), row, strict=True):
                 table[utterance] = value
+            soundfile.write(folder / f"{utterance}.wav", recording(random), 16000, subtype="PCM_16")
     for name, table in tables.items():
         write_table(folder / name, table)
     write_table(folder / "spk2utt", {"a": "a-1 a-2 a-3", "b": "b-1 b-2 b-3"})
@@ -78,6 +85,9 @@ def test_copies_of_a_data_directory(data: Path, model: Path, shell, tmp_path: Pa
         info = soundfile.info(path)
         assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
         assert info.duration == pytest.approx(float(read_table(out / "utt2dur")[copy]), abs=1e-3)
+        own, made = (soundfile.read(file, dtype="int16")[0] for file in (data / f"{uniq[copy]}.wav", path))
+        assert np.array_equal(made[:2400], own[:2400]) and np.array_equal(made[-3600:], own[-3600:]), "its silence"
+        assert not np.array_equal(made[2400:4000], own[2400:4000])
     assert "are up to date" in shell(line).stdout
     # A job that was killed leaves recordings without a record of them.
     (out / ".convert_data_dir.done").unlink()
@@ -121,7 +131,8 @@ def test_a_rejected_copy_is_tried_in_another_style(tmp_path: Path) -> None:
     first = copies[0].styles[0]
     styles = {name: torch.full((4,), -11.5 if name == first else -2.0) for name in names}
     converter = Converter(Reader(), load_vocoder(None, options), dict.fromkeys(names, np.arange(10)),
-                          styles.__getitem__, dict.fromkeys(names, 20), 16000, 0, True, CPU)
+                          styles.__getitem__, dict.fromkeys(names, 20), lambda _: (np.zeros(5), np.zeros(0)), 16000, 0,
+                          True, CPU)
     outcomes, _ = converter.convert(copies, tmp_path)
     (made,) = [outcome for outcome in outcomes if outcome.name == copies[0].name]
     assert made.faults == [(first, "is silent, under -70 dB")] and made.ref == copies[0].styles[1]

@@ -34,6 +34,8 @@ class Converter:
         units: of each utterance, (m,) int64.
         style: of an utterance, (style,) on `device`.
         frames: of each utterance's own spectrogram.
+        silence: what an utterance's recording has before and after its speech, (n,) and (m,) from -1 to 1 at `rate`.
+            Its copies have it too, since recognisers tell emotions by the share of silence, among other things.
         rate: Hz of the waveforms.
         seed: of all random numbers.
         reject: whether copies with a fault are tried again, and given up after `ATTEMPTS`.
@@ -45,6 +47,7 @@ class Converter:
     units: Mapping[str, np.ndarray]
     style: Callable[[str], Tensor]
     frames: Mapping[str, int]
+    silence: Callable[[str], tuple[np.ndarray, np.ndarray]]
     rate: int
     seed: int
     reject: bool
@@ -72,6 +75,8 @@ class Converter:
                 if samples is None or (fault and self.reject) or not is_usable(samples, self.rate):
                     rejected.append(copy)
                     continue
+                before, after = self.silence(copy.utterance)
+                samples = np.concatenate([before, samples, after])
                 with atomic_path(folder / f"{copy.name}.wav") as temporary:
                     soundfile.write(temporary, samples, self.rate, subtype="PCM_16", format="WAV")
                 outcome.ref, outcome.seconds = ref, len(samples) / self.rate
