@@ -230,7 +230,7 @@ class _OfStyles(_Conversion):
 
         from ser.apps.convert import Converter
         from ser.features.directories import require_front_end
-        from ser.features.mel import speech_range
+        from ser.features.mel import silence_around
         from ser.features.speech_store import made_by, read_styles
         from ser.features.units import read_units
         from ser.nets.synthesis import Synthesiser
@@ -258,8 +258,7 @@ class _OfStyles(_Conversion):
         def silence(utterance: str) -> tuple[np.ndarray, np.ndarray]:
             recording, start, end = sources[utterance]
             samples = read_audio(recording, mel.sample_rate, start, end) / _INT16_SCALE
-            speech = speech_range(samples, mel.sample_rate)
-            return samples[: speech.start], samples[speech.stop :]
+            return silence_around(samples, mel.sample_rate)
 
         return Converter(
             network, load_vocoder(self.vocoder, mel).to(device), units, style,

@@ -7,15 +7,15 @@ Example: pyscripts/score_copies.py --whisper models/whisper-base --speaker-encod
 
 <data> is what was converted (steps/convert_data_dir.sh), <copies> what came out. Of --number copies, spread over all:
 
-  word errors   in %, of what Whisper hears in them, beside recordings of <data> that went through the same vocoder: the
-                difference is the network's. What is said is in <data>/text or, without it, what Whisper hears in the
-                recording itself (--whisper)
+  word errors   in %, of what Whisper hears in them (--whisper); what is said is in <data>/text or, without it, what
+                Whisper hears in the recording itself
   own speaker   in %, that are nearest to the mean of their own speaker's recordings, of all speakers of <data>, and the
                 mean cosines to their own and to the others (--speaker-encoder)
   emotion       in %, that a trained run hears the emotion of utt2emo in, beside the recordings (--recogniser)
   spread        standard deviations over an utterance's copies: of the mean F0 in semitones, and of the length in %
 
-A copy and its source count once each. The figures are printed, and written to <copies>/copies.json.
+Word errors and emotion stand beside those of recordings of <data> whose speech went through the same vocoder: the
+difference is the network's. A copy and its source count once each. The figures are printed, and written to <copies>/copies.json.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +38,10 @@ from ser.base.errors import SerError, run_main
 from ser.base.files import write_text
 from ser.base.progress import progress
 from ser.data.arks import read_arks
-from ser.data.audio import UtteranceReader, Waveform
+from ser.data.audio import UtteranceReader, Waveform, resample
 from ser.data.datadir import validate
 from ser.features.frontend import parse_conf
-from ser.features.mel import CONF
+from ser.features.mel import CONF, silence_around
 from ser.features.world import world
 from ser.nets.encoder_folder import RATE
 from ser.nets.speaker import SpeakerReader, load_speaker_encoder
@@ -57,22 +58,24 @@ def main() -> None:
     parser.add_argument("--whisper", type=Path, metavar="DIR", help="folder of a Whisper, with tokenizer.json")
     parser.add_argument("--speaker-encoder", type=Path, metavar="DIR", help="as of steps/make_styles.sh")
     parser.add_argument("--recogniser", type=Path, metavar="RUN", help="a finished run, as of pyscripts/predict.py")
+    parser.add_argument("--encoder", default="", metavar="DIR", help="of a --recogniser on a frozen encoder: where that "
+                        "lies (default: as in training)")
     parser.add_argument("--vocoder", type=Path, metavar="DIR", help="as of steps/convert_data_dir.sh")
     parser.add_argument("--number", type=positive, default=200, metavar="N", help="copies judged (default: 200)")
     parser.add_argument("data", type=Path, metavar="<data>", help="the data directory that was converted")
     parser.add_argument("copies", type=Path, metavar="<copies>", help="its copies")
     args = parser.parse_args()
-    if args.whisper and not (args.data / CONF).exists():
-        raise SerError(f"{args.data}: has no mel spectrograms, which --whisper hears through the vocoder; name the "
-                       "data directory that was converted, of which steps/make_mel.sh has made them")
-    judged = Judged(args.data, args.copies, args.number)
+    if (args.whisper or args.recogniser) and not (args.data / CONF).exists():
+        raise SerError(f"{args.data}: has no mel spectrograms, which are heard through the vocoder; name the data "
+                       "directory that was converted, of which steps/make_mel.sh has made them")
+    judged = Judged(args.data, args.copies, args.number, args.vocoder)
     found = {"copies": len(judged.copies), **judged.spread()}
     if args.whisper:
-        found |= judged.word_errors(args.whisper, args.vocoder)
+        found |= judged.word_errors(args.whisper)
     if args.speaker_encoder:
         found |= judged.own_speaker(args.speaker_encoder)
     if args.recogniser:
-        found |= judged.emotion(args.recogniser)
+        found |= judged.emotion(args.recogniser, args.encoder)
     write_text(args.copies / "copies.json", json.dumps(found, indent=1) + "\n")
     print("\n".join(f"{name.replace('_', ' ')}: {value:.4g}" for name, value in found.items()))
 
@@ -83,13 +86,14 @@ class Judged:
     Args:
         data, copies: data directories, of recordings and of their copies.
         number: how many copies, spread over the list; fewer where there are fewer.
+        vocoder: folder of a HiFi-GAN; None: Griffin and Lim's algorithm.
 
     Raises:
         SerError: a directory is damaged, or the second is not of copies of the first.
     """
 
-    def __init__(self, data: Path, copies: Path, number: int) -> None:
-        self.data = data
+    def __init__(self, data: Path, copies: Path, number: int, vocoder: Path | None) -> None:
+        self.data, self.vocoder = data, vocoder
         own = validate(data, need=("wav.scp",))
         theirs = validate(copies, need=("wav.scp", "utt2uniq", "utt2emo"))
         self.speakers, self.texts = own["utt2spk"], own.get("text", {})
@@ -118,20 +122,30 @@ class Judged:
             found["spread_of_length_in_percent"] = float(np.mean(several))
         return found
 
-    def word_errors(self, whisper: Path, vocoder: Path | None) -> dict[str, float]:
+    @cached_property
+    def vocoded(self) -> dict[str, np.ndarray]:
+        """The copies' sources, whose speech only went through the vocoder, (n,) float32 at int16 scale and 16 kHz."""
+        options = parse_conf((self.data / CONF).read_text(encoding="utf-8"), MelOptions, str(self.data / CONF))
+        sound = load_vocoder(read_vocoder_folder(self.vocoder) if self.vocoder else None, options)
+        sources = set(map(self.sources.__getitem__, self.copies))
+        found = {}
+        for name, mel in progress(read_arks(self.data / "feats.scp"), len(self.originals), "vocoded recordings", "utt"):
+            if name in sources:
+                before, after = silence_around(self.originals[name], RATE)
+                with torch.inference_mode():
+                    samples = _INT16_SCALE * sound(torch.from_numpy(np.array(mel))).numpy()
+                found[name] = np.concatenate([before, resample(samples, options.sample_rate, RATE), after])
+        return found
+
+    def word_errors(self, whisper: Path) -> dict[str, float]:
         """Return the word error rates in % of the copies, and of the recordings that only went through the vocoder."""
         transcribe = Transcriber(whisper, torch.device("cpu"))
-        options = parse_conf((self.data / CONF).read_text(encoding="utf-8"), MelOptions, str(self.data / CONF))
-        sound = load_vocoder(read_vocoder_folder(vocoder) if vocoder else None, options)
-        mels = dict(read_arks(self.data / "feats.scp"))
-        sources = list(dict.fromkeys(self.sources[name] for name in self.copies))
         said: dict[str, list[str]] = {}
         heard = {}
-        for name in progress(sources, len(sources), "transcribed recordings", "utt"):
+        for name, samples in progress(self.vocoded.items(), len(self.vocoded), "transcribed recordings", "utt"):
             said[name] = words(self.texts.get(name) or transcribe(self.originals[name]))
-            with torch.inference_mode():
-                heard[name] = words(transcribe(_INT16_SCALE * sound(torch.from_numpy(mels[name])).numpy()))
-        vocoded = error_rate([said[name] for name in sources], [heard[name] for name in sources])
+            heard[name] = words(transcribe(samples))
+        vocoded = error_rate(list(said.values()), list(heard.values()))
         copies = [words(transcribe(self.waveforms[name]))
                   for name in progress(self.copies, len(self.copies), "transcribed copies", "utt")]
         rate = error_rate([said[self.sources[name]] for name in self.copies], copies)
@@ -163,21 +177,22 @@ class Judged:
         return {"own_speaker_in_percent": float(100 * (cosines.argmax(1) == own).mean()),
                 "cosine_to_own_speaker": float(cosines[rows, own].mean()), "cosine_to_others": float(others.mean())}
 
-    def emotion(self, run: Path) -> dict[str, float]:
-        """Return in how many of the copies, and of their sources, a trained run hears the emotion that they have."""
-        recogniser = Recogniser(run, "cpu")
+    def emotion(self, run: Path, encoder: str) -> dict[str, float]:
+        """Return in how many of the copies, and of their sources, a trained run hears their emotion, in %."""
+        recogniser = Recogniser(run, "cpu", encoder)
 
         def heard(waveforms: dict[str, np.ndarray], names: Sequence[str], wanted: Sequence[str]) -> float:
             speakers = [self.speakers[self.sources.get(name, name)] for name in names]
-            sources = [(waveforms[name].astype(np.int16), RATE) for name in names]
+            sources = [(waveforms[name].clip(-32768, 32767).astype(np.int16), RATE) for name in names]
             answers = recogniser.predict(sources, speakers=speakers)
             right = [answer.emotion == emotion for answer, emotion in zip(answers, wanted, strict=True)]
             return float(100 * np.mean(right))
 
         emotions = [self.emotions[name] for name in self.copies]
+        sources = [self.sources[name] for name in self.copies]
         return {"emotion_heard_in_percent": heard(self.waveforms, self.copies, emotions),
-                "emotion_heard_in_recordings": heard(
-                    self.originals, [self.sources[name] for name in self.copies], emotions)}
+                "emotion_heard_in_vocoded_recordings": heard(self.vocoded, sources, emotions),
+                "emotion_heard_in_recordings": heard(self.originals, sources, emotions)}
 
 
 def read(data: Path) -> dict[str, np.ndarray]:

@@ -56,6 +56,7 @@ def test_from_audio_to_tables_with_copies_in_other_styles(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     judged = json.loads((copies / "copies.json").read_text())
     assert judged["copies"] == 12 and 0 <= judged["own_speaker_in_percent"] <= 100 >= judged["emotion_heard_in_percent"]
+    assert 0 <= judged["emotion_heard_in_vocoded_recordings"] <= 100
     assert -1 <= judged["cosine_to_others"] <= 1
     again = run(work, *options, "--converter", str(converter), "--stop-stage", "3")
     assert "converted copies of" in again and "up to date" in again and "epoch 1/1" not in again

@@ -57,3 +57,9 @@ def speech_range(samples: np.ndarray, rate: int) -> slice:
     loud = np.flatnonzero(energies > energies.max() * 10 ** (-_RANGE_DB / 10))
     margin = round(_MARGIN * rate)
     return slice(max(0, loud[0] * size - margin), min(len(samples), (loud[-1] + 1) * size + margin))
+
+
+def silence_around(samples: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return what a waveform (n,) has before and after its speech, which `speech_range` leaves out."""
+    speech = speech_range(samples, rate)
+    return samples[: speech.start], samples[speech.stop :]
