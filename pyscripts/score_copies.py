@@ -12,10 +12,12 @@ Example: pyscripts/score_copies.py --whisper models/whisper-base --speaker-encod
   own speaker   in %, that are nearest to the mean of their own speaker's recordings, of all speakers of <data>, and the
                 mean cosines to their own and to the others (--speaker-encoder)
   emotion       in %, that a trained run hears the emotion of utt2emo in, beside the recordings (--recogniser)
-  spread        standard deviations over an utterance's copies: of the mean F0 in semitones, and of the length in %
+  spread        standard deviations over an utterance's copies: of the mean F0 in semitones, and of the speech's length
+                in %
 
 Word errors and emotion stand beside those of recordings of <data> whose speech went through the same vocoder: the
-difference is the network's. A copy and its source count once each. The figures are printed, and written to <copies>/copies.json.
+difference is the network's. A copy and its source count once each. The figures are printed, and written to
+<copies>/copies.json.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from ser.data.arks import read_arks
 from ser.data.audio import UtteranceReader, Waveform, resample
 from ser.data.datadir import validate
 from ser.features.frontend import parse_conf
-from ser.features.mel import CONF, silence_around
+from ser.features.mel import CONF, silence_around, speech_range
 from ser.features.world import world
 from ser.nets.encoder_folder import RATE
 from ser.nets.speaker import SpeakerReader, load_speaker_encoder
@@ -58,8 +60,8 @@ def main() -> None:
     parser.add_argument("--whisper", type=Path, metavar="DIR", help="folder of a Whisper, with tokenizer.json")
     parser.add_argument("--speaker-encoder", type=Path, metavar="DIR", help="as of steps/make_styles.sh")
     parser.add_argument("--recogniser", type=Path, metavar="RUN", help="a finished run, as of pyscripts/predict.py")
-    parser.add_argument("--encoder", default="", metavar="DIR", help="of a --recogniser on a frozen encoder: where that "
-                        "lies (default: as in training)")
+    parser.add_argument("--encoder", default="", metavar="DIR", help="of a --recogniser on a frozen encoder: where "
+                        "that lies (default: as in training)")
     parser.add_argument("--vocoder", type=Path, metavar="DIR", help="as of steps/convert_data_dir.sh")
     parser.add_argument("--number", type=positive, default=200, metavar="N", help="copies judged (default: 200)")
     parser.add_argument("data", type=Path, metavar="<data>", help="the data directory that was converted")
@@ -105,7 +107,7 @@ class Judged:
         self.waveforms, self.originals = read(copies), read(data)
 
     def spread(self) -> dict[str, float]:
-        """Return how much mean F0 and length vary over the copies of an utterance."""
+        """Return how much mean F0 and the speech's length vary over the copies of an utterance."""
         pitches, seconds = defaultdict(list), defaultdict(list)
         chosen = {self.sources[name] for name in self.copies}
         names = [name for name in self.sources if self.sources[name] in chosen]
@@ -114,7 +116,8 @@ class Judged:
             f0, _ = world().dio(waveform.astype(np.float64), RATE)
             if (f0 > 0).any():
                 pitches[self.sources[name]].append(np.log(f0[f0 > 0]).mean() * _SEMITONES)
-            seconds[self.sources[name]].append(len(waveform))
+            speech = speech_range(waveform, RATE)
+            seconds[self.sources[name]].append(speech.stop - speech.start)
         found = {}
         if several := [np.std(each, ddof=1) for each in pitches.values() if len(each) > 1]:
             found["spread_of_f0_in_semitones"] = float(np.mean(several))
