@@ -31,7 +31,8 @@ from __future__ import annotations
 import argparse
 from abc import ABC, abstractmethod
 from collections import Counter
-from functools import cache, lru_cache
+from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,7 @@ from ser.base.kaldi_tables import write_table
 from ser.base.progress import progress
 from ser.data import rearrange
 from ser.data.arks import ark_identities
-from ser.data.audio import read_audio, read_utterances
+from ser.data.audio import AudioError, UtteranceReader
 from ser.data.datadir import HOW_MADE, DataDir, spk2utt, validate
 from ser.data.labels import NEUTRAL
 from ser.features.feature_step import add_job_arguments, run_jobs
@@ -58,7 +59,6 @@ from ser.training.systems import SYNTHESIS
 if TYPE_CHECKING:
     import numpy as np
 
-_INT16_SCALE = 32768.0
 _BATCH = 32  # copies that are made side by side
 _CARRIED = ("utt2spk", "utt2emo", "text", "utt2lang")
 
@@ -102,11 +102,12 @@ class _Conversion(ABC):
     """A conversion of a data directory: its copies in batches, which are the same for any number of jobs."""
 
     tables: tuple[str, ...]  # that it reads
+    recordings = False  # whether it reads them, too
     sets: str  # the table that says what a copy took, an utterance's style or an emotion
 
     def __init__(self, args: argparse.Namespace, checkpoint: Path) -> None:
         self.args, self.folder, self.checkpoint = args, args.out_dir.resolve() / "wav", checkpoint
-        validate(args.data_dir, need=self.tables)
+        validate(args.data_dir, need=(*self.tables, *("wav.scp",) * self.recordings))
         self.data = data = DataDir(args.data_dir)
         if copy := [name for name in HOW_MADE if data.has(name)]:
             raise SerError(f"{data.path}: is a copy itself (it has {copy[0]}); convert the original data")
@@ -133,8 +134,8 @@ class _Conversion(ABC):
         """Return the copies to make. Raises SerError if there are none."""
 
     @abstractmethod
-    def converter(self) -> Converter:
-        """Return what makes them. Raises SerError if the model is of another kind, or of other data."""
+    def converter(self, utterances: Collection[str]) -> Converter:
+        """Return what makes those of some utterances. Raises SerError if the model is of other data or another kind."""
 
     def is_whole(self) -> bool:
         """Return whether the copies' tables and recordings are there."""
@@ -145,11 +146,10 @@ class _Conversion(ABC):
 
     def run(self, job: int, jobs: int) -> None:
         """Do the batches of a job."""
-        converter = None
-        own = self.batches[job - 1 :: jobs]
-        for batch in progress(own, len(own), "converting", "batch"):
-            if batch.outcomes() is None:
-                converter = converter or self.converter()
+        own = [batch for batch in self.batches[job - 1 :: jobs] if batch.outcomes() is None]
+        if own:
+            converter = self.converter({copy.utterance for batch in own for copy in batch.copies})
+            for batch in progress(own, len(own), "converting", "batch"):
                 batch.run(converter)
 
     def collect(self) -> None:
@@ -188,8 +188,8 @@ class _Conversion(ABC):
             if int(path.stem.removeprefix("batch")) >= len(self.batches):
                 path.unlink()
         self.marker.write(())  # steps may since drop utterances, and a rerun must not undo that
-        seconds = sum(outcome.seconds for outcome in good.values())
-        spent = {part: sum(each[part] for _, each in found) / seconds for part in ("network", "vocoder")}
+        seconds, silence = (sum(getattr(each, name) for each in good.values()) for name in ("seconds", "silence"))
+        spent = {part: sum(each[part] for _, each in found) / (seconds - silence) for part in ("network", "vocoder")}
         print(f"{self.args.out_dir}: {len(good)} copies of {len(self.data.utterances)} utterances, "
               f"{seconds / 3600:.2f} h, {len(outcomes) - len(good)} given up{self.left_out()}; real-time factor "
               f"{spent['network']:.3f} (network) + {spent['vocoder']:.3f} (vocoder)")
@@ -205,13 +205,14 @@ class _OfStyles(_Conversion):
     """EmoAug's: each utterance in the style of others."""
 
     tables = ("utt2spk", "utt2emo", "utt2num_frames", "units.txt", "styles.scp")
-    sets = "utt2ref"
+    recordings, sets = True, "utt2ref"
 
     def options(self) -> list[object]:
         args = self.args
         self.vocoder = read_vocoder_folder(args.vocoder) if args.vocoder else None
         files = [args.vocoder / HYPERPARAMS, args.vocoder / GENERATOR] if args.vocoder else []
-        return ["in the source's silence", *map(file_identity, files), args.copies, args.balance, args.seed]
+        recordings = [self.data.path / "wav.scp", self.data.path / "segments"]
+        return [*recordings, *map(file_identity, files), args.copies, args.balance, args.seed]
 
     def plan(self) -> list[Copy]:
         args, data = self.args, self.data
@@ -225,25 +226,24 @@ class _OfStyles(_Conversion):
     def left_out(self) -> str:
         return f", {len(self.alone)} utterances without another of their speaker and emotion"
 
-    def converter(self) -> Converter:
+    def converter(self, utterances: Collection[str]) -> Converter:
         import torch
 
         from ser.apps.convert import Converter
         from ser.features.directories import require_front_end
-        from ser.features.mel import silence_around
         from ser.features.speech_store import made_by, read_styles
         from ser.features.units import read_units
-        from ser.nets.synthesis import Synthesiser
         from ser.nets.vocoder import load_vocoder
-        from ser.training.checkpoint import load_model
+        from ser.training.checkpoint import build_model, load_checkpoint
 
         data, device = self.data, torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        network, checkpoint = load_model(self.checkpoint, device)
-        if not isinstance(network, Synthesiser):
+        checkpoint = load_checkpoint(self.checkpoint)
+        if checkpoint["options"]["system"] != SYNTHESIS:
             raise SerError(f"{self.checkpoint}: is no model of synthesis; train one (run.sh --task synthesis)")
         require_front_end(
             made_by([data.path]), checkpoint["front_end"], data.path, self.checkpoint, "make its spectrograms, units "
-            "and styles by the same folders (steps/make_mel.sh, extract_units.sh, make_styles.sh)")
+            "and styles by the same folders (steps/make_mel.sh, extract_units.sh, make_styles.sh), or train it again")
+        network = build_model(checkpoint, device)
         mel = self._mel_options()
         units, _ = read_units([data.path], data.utterances)
         heard = dict(zip(data.utterances, read_styles([data.path], data.utterances), strict=True))
@@ -252,18 +252,22 @@ class _OfStyles(_Conversion):
         def style(utterance: str) -> torch.Tensor:
             return network.style_of(torch.from_numpy(heard[utterance]))
 
-        sources = read_utterances(data.path)
-
-        @lru_cache(maxsize=_BATCH)
-        def silence(utterance: str) -> tuple[np.ndarray, np.ndarray]:
-            recording, start, end = sources[utterance]
-            samples = read_audio(recording, mel.sample_rate, start, end) / _INT16_SCALE
-            return silence_around(samples, mel.sample_rate)
-
         return Converter(
             network, load_vocoder(self.vocoder, mel).to(device), units, style,
-            {utterance: int(frames) for utterance, frames in data.table("utt2num_frames").items()}, silence,
-            mel.sample_rate, self.args.seed, self.args.reject == "true", device)
+            {utterance: int(frames) for utterance, frames in data.table("utt2num_frames").items()},
+            self._silences(utterances, mel.sample_rate), mel.sample_rate, self.args.seed,
+            self.args.reject == "true", device)
+
+    def _silences(self, utterances: Collection[str], rate: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Return what utterances have before and after their speech, (n,) and (m,) int16 at `rate`."""
+        from ser.features.mel import silence_around
+
+        found, reader = {}, UtteranceReader(self.data.path, rate, only=utterances)
+        for utterance, waveform in progress(reader, len(reader), "reading silences", "utt"):
+            if isinstance(waveform, AudioError):
+                raise SerError(f"{waveform}; mend it, or remove it from the lists")
+            found[utterance] = tuple(each.round().astype("int16") for each in silence_around(waveform.samples, rate))
+        return found
 
     def _mel_options(self) -> MelOptions:
         from ser.features.frontend import read_conf
@@ -301,7 +305,7 @@ class _OfEmotions(_Conversion):
             raise SerError(f"{self.data.path}: has no {NEUTRAL} utterance to turn into {', '.join(emotions)}")
         return copies
 
-    def converter(self) -> Converter:
+    def converter(self, utterances: Collection[str]) -> Converter:
         import torch
 
         from ser.apps.convert_emotion import EmotionConverter

@@ -8,8 +8,8 @@ installed), or a GE2E encoder (model.safetensors with lstm.* and linear.*). Read
 kHz, without the silence at both ends. Writes styles.scp and conf/styles.conf, which names the encoder by hash, in
 <data>; arks go to <ark-dir> (<data>/data), logs to <log> (<data>/log). A matrix has filter banks (ECAPA-TDNN) or mel
 bands' power (GE2E) every 10 ms, and in its last column the utterance's level: the natural logarithm of the root mean
-square of its 16-bit samples, by which anger is told from sadness and to which speaker encoders are deaf. Other tables
-stay. What is up to date is not made again. The encoder itself is applied, and trained, with the network.
+square of its speech's samples at 16 bits, by which anger is told from sadness and to which speaker encoders are deaf.
+Other tables stay. What is up to date is not made again. The encoder itself is applied, and trained, with the network.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class MakeStyles(AudioStep):
                 summary.frames[utterance] = len(frames)
 
     def tables(self, data: Path, target: Path, summary: Summary) -> list[Path]:
-        write_text(target / "conf" / "styles.conf", describe(self.folder))
+        write_text(target / "conf" / "styles.conf", describe(self.folder) + "--level=rms\n")
         return [target / "conf" / "styles.conf"]
 
 

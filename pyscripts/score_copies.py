@@ -15,9 +15,9 @@ Example: pyscripts/score_copies.py --whisper models/whisper-base --speaker-encod
   spread        standard deviations over an utterance's copies: of the mean F0 in semitones, and of the speech's length
                 in %
 
-Word errors and emotion stand beside those of recordings of <data> whose speech went through the same vocoder: the
-difference is the network's. A copy and its source count once each. The figures are printed, and written to
-<copies>/copies.json.
+Word errors and, of copies in other styles, emotion stand beside those of recordings of <data> whose speech went through
+the same vocoder: the difference is the network's. A copy and its source count once each. The figures are printed, and
+written to <copies>/copies.json.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ def main() -> None:
     parser.add_argument("data", type=Path, metavar="<data>", help="the data directory that was converted")
     parser.add_argument("copies", type=Path, metavar="<copies>", help="its copies")
     args = parser.parse_args()
-    if (args.whisper or args.recogniser) and not (args.data / CONF).exists():
-        raise SerError(f"{args.data}: has no mel spectrograms, which are heard through the vocoder; name the data "
-                       "directory that was converted, of which steps/make_mel.sh has made them")
+    if args.whisper and not (args.data / CONF).exists():
+        raise SerError(f"{args.data}: has no mel spectrograms, which --whisper hears through the vocoder; name the "
+                       "data directory that was converted, of which steps/make_mel.sh has made them")
     judged = Judged(args.data, args.copies, args.number, args.vocoder)
     found = {"copies": len(judged.copies), **judged.spread()}
     if args.whisper:
@@ -107,17 +107,17 @@ class Judged:
         self.waveforms, self.originals = read(copies), read(data)
 
     def spread(self) -> dict[str, float]:
-        """Return how much mean F0 and the speech's length vary over the copies of an utterance."""
+        """Return how much the mean F0 and the length of the speech vary over the copies of an utterance."""
         pitches, seconds = defaultdict(list), defaultdict(list)
         chosen = {self.sources[name] for name in self.copies}
         names = [name for name in self.sources if self.sources[name] in chosen]
         for name in progress(names, len(names), "measuring F0", "copy"):
-            waveform = self.waveforms[name] / _INT16_SCALE
-            f0, _ = world().dio(waveform.astype(np.float64), RATE)
+            waveform = self.waveforms[name]
+            speech = waveform[speech_range(waveform, RATE)]
+            f0, _ = world().dio(speech.astype(np.float64) / _INT16_SCALE, RATE)
             if (f0 > 0).any():
                 pitches[self.sources[name]].append(np.log(f0[f0 > 0]).mean() * _SEMITONES)
-            speech = speech_range(waveform, RATE)
-            seconds[self.sources[name]].append(speech.stop - speech.start)
+            seconds[self.sources[name]].append(len(speech))
         found = {}
         if several := [np.std(each, ddof=1) for each in pitches.values() if len(each) > 1]:
             found["spread_of_f0_in_semitones"] = float(np.mean(several))
@@ -132,12 +132,12 @@ class Judged:
         sound = load_vocoder(read_vocoder_folder(self.vocoder) if self.vocoder else None, options)
         sources = set(map(self.sources.__getitem__, self.copies))
         found = {}
-        for name, mel in progress(read_arks(self.data / "feats.scp"), len(self.originals), "vocoded recordings", "utt"):
-            if name in sources:
-                before, after = silence_around(self.originals[name], RATE)
-                with torch.inference_mode():
-                    samples = _INT16_SCALE * sound(torch.from_numpy(np.array(mel))).numpy()
-                found[name] = np.concatenate([before, resample(samples, options.sample_rate, RATE), after])
+        mels = {name: np.array(mel) for name, mel in read_arks(self.data / "feats.scp") if name in sources}
+        for name, mel in progress(mels.items(), len(mels), "vocoded recordings", "utt"):
+            before, after = silence_around(self.originals[name], RATE)
+            with torch.inference_mode():
+                samples = _INT16_SCALE * sound(torch.from_numpy(mel)).numpy()
+            found[name] = np.concatenate([before, resample(samples, options.sample_rate, RATE), after])
         return found
 
     def word_errors(self, whisper: Path) -> dict[str, float]:
@@ -181,7 +181,10 @@ class Judged:
                 "cosine_to_own_speaker": float(cosines[rows, own].mean()), "cosine_to_others": float(others.mean())}
 
     def emotion(self, run: Path, encoder: str) -> dict[str, float]:
-        """Return in how many of the copies, and of their sources, a trained run hears their emotion, in %."""
+        """Return in how many of the copies, and of their sources, a trained run hears their emotion, in %.
+
+        Copies in other emotions have no spectrograms beside them that could be vocoded.
+        """
         recogniser = Recogniser(run, "cpu", encoder)
 
         def heard(waveforms: dict[str, np.ndarray], names: Sequence[str], wanted: Sequence[str]) -> float:
@@ -193,9 +196,10 @@ class Judged:
 
         emotions = [self.emotions[name] for name in self.copies]
         sources = [self.sources[name] for name in self.copies]
-        return {"emotion_heard_in_percent": heard(self.waveforms, self.copies, emotions),
-                "emotion_heard_in_vocoded_recordings": heard(self.vocoded, sources, emotions),
-                "emotion_heard_in_recordings": heard(self.originals, sources, emotions)}
+        found = {"emotion_heard_in_percent": heard(self.waveforms, self.copies, emotions)}
+        if (self.data / CONF).exists():
+            found["emotion_heard_in_vocoded_recordings"] = heard(self.vocoded, sources, emotions)
+        return found | {"emotion_heard_in_recordings": heard(self.originals, sources, emotions)}
 
 
 def read(data: Path) -> dict[str, np.ndarray]:

@@ -28,7 +28,7 @@ from ser.features.directories import require_front_end
 from ser.features.speech_store import SpeechStore
 from ser.features.store import in_length_order
 from ser.nets.synthesis import Synthesiser
-from ser.training.checkpoint import load_model
+from ser.training.checkpoint import build_model, load_checkpoint
 from ser.training.device import set_up_device
 from ser.training.run_folder import at_work, score_marker
 from ser.training.runs import read_run
@@ -59,10 +59,10 @@ def main() -> None:
         return
     with at_work(folder, "is being scored"):
         device = set_up_device(run.device)
-        model, checkpoint = load_model(folder / "best.pt", device)
+        checkpoint = load_checkpoint(folder / "best.pt")
         require_front_end(SYSTEMS[run.options.system].front_end([data]), checkpoint["front_end"], data, folder,
-                          "name the same encoder, codebook and vocoder")
-        found = score(model, SpeechStore.load([data], device))
+                          "name the same encoder, codebook and vocoder, or train again")
+        found = score(build_model(checkpoint, device), SpeechStore.load([data], device))
         path = folder / f"score_{TEST}" / NAME
         path.parent.mkdir(exist_ok=True)
         write_text(path, json.dumps({**found, "epoch": checkpoint["epoch"]}, indent=1) + "\n")

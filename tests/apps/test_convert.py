@@ -63,7 +63,7 @@ def model(data: Path, tmp_path: Path) -> Path:
     torch.nn.init.constant_(network.decoder.mel.bias, -4)
     options = {"system": "synthesis", "network": "tacotron", "labels": "utt2spk", "select": "loss", "width": 16}
     save_checkpoint(tmp_path / "model.pt", {
-        "model": network.state_dict(), "classes": list(map(str, range(UNITS))), "dim": [BANDS, STYLE_BANDS],
+        "model": network.state_dict(), "classes": list(map(str, range(UNITS))), "dim": [BANDS, STYLE_BANDS + 1],
         "front_end": made_by([data]), "options": options, "built_from": network.built_from})
     return tmp_path / "model.pt"
 
@@ -110,6 +110,32 @@ def test_wrong_input_is_refused(data: Path, model: Path, shell, tmp_path: Path) 
     said = shell(line, ok=False).stderr
     assert "--codebook=b" in said and "--codebook=a" in said and "Traceback" not in said
     assert "no such model" in shell(line.replace("model.pt", "none.pt"), ok=False).stderr
+    (data / "wav.scp").unlink()
+    assert "wav.scp" in shell(line, ok=False).stderr
+
+
+def test_a_network_from_before_styles_had_a_level_is_refused(data: Path, model: Path, shell, tmp_path: Path) -> None:
+    (data / "conf/styles.conf").write_text("--of=tiny\n--level=rms\n")
+    old = torch.load(model, weights_only=True)
+    for name in ("style_means", "style_deviations"):
+        del old["model"][name]
+    torch.save(old, model)
+    said = shell(f"steps/convert_data_dir.sh --nj 1 --model {model} {data} {tmp_path}/out", ok=False).stderr
+    assert "--level=rms" in said and "train it again" in said and "Traceback" not in said
+
+
+def test_a_piece_of_a_recording_has_its_own_silence(data: Path, model: Path, shell, tmp_path: Path) -> None:
+    whole = np.concatenate([soundfile.read(data / f"{utterance}.wav", dtype="int16")[0]
+                            for utterance in read_table(data / "utt2spk")])
+    soundfile.write(tmp_path / "whole.wav", whole, 16000)
+    segments = {utterance: f"rec {0.75 * number:g} {0.75 * number + 0.75:g}"
+                for number, utterance in enumerate(read_table(data / "utt2spk"))}
+    write_table(data / "segments", segments)
+    write_table(data / "wav.scp", {"rec": tmp_path / "whole.wav"})
+    shell(f"steps/convert_data_dir.sh --nj 2 --model {model} --reject false {data} {tmp_path}/out")
+    for copy, path in read_table(tmp_path / "out/wav.scp").items():
+        own, made = (soundfile.read(file, dtype="int16")[0] for file in (data / f"{copy.rpartition('-')[0]}.wav", path))
+        assert np.array_equal(made[:2400], own[:2400]) and np.array_equal(made[-3600:], own[-3600:])
 
 
 class Reader(torch.nn.Module):
@@ -130,9 +156,9 @@ def test_a_rejected_copy_is_tried_in_another_style(tmp_path: Path) -> None:
     copies, _ = plan_copies(dict.fromkeys(names, "a"), dict.fromkeys(names, "sad"), 1, False, 0)
     first = copies[0].styles[0]
     styles = {name: torch.full((4,), -11.5 if name == first else -2.0) for name in names}
+    silences = dict.fromkeys(names, (np.zeros(5, np.int16), np.zeros(0, np.int16)))
     converter = Converter(Reader(), load_vocoder(None, options), dict.fromkeys(names, np.arange(10)),
-                          styles.__getitem__, dict.fromkeys(names, 20), lambda _: (np.zeros(5), np.zeros(0)), 16000, 0,
-                          True, CPU)
+                          styles.__getitem__, dict.fromkeys(names, 20), silences, 16000, 0, True, CPU)
     outcomes, _ = converter.convert(copies, tmp_path)
     (made,) = [outcome for outcome in outcomes if outcome.name == copies[0].name]
     assert made.faults == [(first, "is silent, under -70 dB")] and made.ref == copies[0].styles[1]

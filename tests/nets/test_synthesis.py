@@ -159,6 +159,31 @@ def test_another_style_or_seed_changes_the_mel_and_the_same_repeats_it_bit_for_b
     assert torch.allclose(first[0], other[0], atol=1e-5) and not torch.allclose(first[1], other[1], atol=1e-3)
 
 
+@pytest.mark.usefixtures("no_dropout")
+def test_what_the_style_adds_is_that_of_a_plain_loop_over_units_beside_it() -> None:
+    decoder, (_, lengths, mels, _, style) = network().decoder, batch()
+    units = torch.randn(3, 9, WIDTH)
+    memory = torch.cat([units, style[:, None].expand(-1, 9, -1)], 2)
+    beyond = torch.arange(9) >= lengths[:, None]
+    hidden = cell = said = said_cell = torch.zeros(3, 2 * WIDTH)
+    context, weights, sums = F.pad(style, (WIDTH, 0)), torch.zeros(3, 9), torch.zeros(3, 9)
+    keys, attention, expected = decoder.attention.memory(memory), decoder.attention, []
+    for frame in F.pad(mels, (0, 0, 1, 0))[:, :-1].unbind(1):
+        for layer in decoder.prenet:
+            frame = layer(frame).relu()
+        hidden, cell = decoder.attention_lstm(torch.cat([frame, context], 1), (hidden, cell))
+        places = attention.filters(F.pad(torch.stack([weights, sums], 1), (15, 15))).transpose(1, 2)
+        energies = keys + attention.query(hidden)[:, None] + attention.location(places)
+        scores = attention.score(energies.tanh())[..., 0].masked_fill(beyond, -torch.inf)
+        weights = scores.softmax(1)
+        sums = sums + weights
+        context = (weights[:, None] @ memory)[:, 0]
+        said, said_cell = decoder.decoder_lstm(torch.cat([hidden, context], 1), (said, said_cell))
+        expected.append(decoder.mel(torch.cat([said, context], 1)))
+    made, _, _ = decoder(units, style, lengths, mels, 0.0)
+    assert torch.allclose(made, torch.stack(expected, 1), atol=1e-5)
+
+
 def test_a_style_is_a_vector_and_a_level_which_are_standardised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ser.nets.tacotron_decoder._STOPS", 2.0)
     torch.manual_seed(0)

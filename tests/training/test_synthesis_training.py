@@ -148,6 +148,16 @@ def test_the_encoder_of_styles_is_trained_too_unless_it_is_frozen(data, trained:
     assert build_model(checkpoint, CPU).style_encoder.dim == 6, "without the folder"
 
 
+def test_styles_without_a_level_are_refused(data, tmp_path: Path) -> None:
+    folder = make_speech(tmp_path / "old", 8, 1)
+    with ArkWriter(folder / "styles.ark", folder / "styles.scp") as styles:
+        for utterance in sorted((folder / "utt2spk").read_text().split()[::2]):
+            styles.write(utterance, np.ones((20, 40), np.float32))
+    objective = Trainer(run((folder, data[1]), tmp_path / "run", init=str(data[0].parent / "ge2e")), CPU).objective
+    with pytest.raises(SerError, match="40 columns"):
+        objective.load()
+
+
 def test_pieces_are_as_long_as_the_shortest_and_begin_anywhere(data) -> None:
     store, indices = SpeechStore.load([data[0]], CPU), np.array([3, 7, 3])
     shortest = min(len(store.styles[index]) for index in indices)

@@ -20,6 +20,7 @@ from ser.base.files import atomic_path
 ATTEMPTS = 3  # styles that are tried before a copy is given up
 LONGEST, SHORTEST = 2.0, 0.5  # frames of a copy, in those of its source
 _LEAST_SECONDS = 0.1
+_INT16_SCALE = 32768.0
 _SILENCE_DB = -70.0  # root mean square of a waveform from -1 to 1, below which nothing is heard; corpora have -60
 _FOCUS, _MONOTONE, _COVERED, _END = 0.2, 0.9, 0.8, 0.9  # least shares, see `attention_fault`
 
@@ -34,8 +35,8 @@ class Converter:
         units: of each utterance, (m,) int64.
         style: of an utterance, (style,) on `device`.
         frames: of each utterance's own spectrogram.
-        silence: what an utterance's recording has before and after its speech, (n,) and (m,) from -1 to 1 at `rate`.
-            Its copies have it too, since recognisers tell emotions by the share of silence, among other things.
+        silence: what an utterance has before and after its speech, (n,) and (m,) int16 at `rate`. Its copies have it
+            too, since recognisers tell emotions by the share of silence, among other things.
         rate: Hz of the waveforms.
         seed: of all random numbers.
         reject: whether copies with a fault are tried again, and given up after `ATTEMPTS`.
@@ -47,7 +48,7 @@ class Converter:
     units: Mapping[str, np.ndarray]
     style: Callable[[str], Tensor]
     frames: Mapping[str, int]
-    silence: Callable[[str], tuple[np.ndarray, np.ndarray]]
+    silence: Mapping[str, tuple[np.ndarray, np.ndarray]]
     rate: int
     seed: int
     reject: bool
@@ -75,7 +76,9 @@ class Converter:
                 if samples is None or (fault and self.reject) or not is_usable(samples, self.rate):
                     rejected.append(copy)
                     continue
-                before, after = self.silence(copy.utterance)
+                around = self.silence[copy.utterance]
+                outcome.silence = sum(map(len, around)) / self.rate
+                before, after = (each / _INT16_SCALE for each in around)
                 samples = np.concatenate([before, samples, after])
                 with atomic_path(folder / f"{copy.name}.wav") as temporary:
                     soundfile.write(temporary, samples, self.rate, subtype="PCM_16", format="WAV")

@@ -35,6 +35,7 @@ class Outcome:
         utterance: its source.
         ref: whose style it has, or which emotion; '' for one that was given up.
         seconds: how long it is.
+        silence: how much of that is its source's silence.
         faults: what was wrong with each attempt that was rejected, with the style or emotion.
     """
 
@@ -42,6 +43,7 @@ class Outcome:
     utterance: str
     ref: str = ""
     seconds: float = 0.0
+    silence: float = 0.0
     faults: list[tuple[str, str]] = field(default_factory=list)
 
 

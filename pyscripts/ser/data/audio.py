@@ -10,7 +10,7 @@ import os
 import shutil
 import struct
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -228,15 +228,17 @@ class UtteranceReader:
         data: the data directory.
         rate: the rate wanted, in Hz.
         channel: as in `decode`.
+        only: the utterances that are read; None: all.
 
     Raises:
         SerError: a table is malformed, or `segments` names a recording that `wav.scp` does not have.
     """
 
-    def __init__(self, data: Path, rate: int, channel: int = -1) -> None:
+    def __init__(self, data: Path, rate: int, channel: int = -1, only: Container[str] | None = None) -> None:
         self.rate, self.channel = rate, channel
         self.resampled = self.mixed_down = 0
-        self._utterances = read_utterances(data)
+        utterances = read_utterances(data)
+        self._utterances = {name: utterances[name] for name in utterances if only is None or name in only}
 
     def __len__(self) -> int:
         return len(self._utterances)

@@ -1,7 +1,7 @@
 """What synthesis is trained on: of each utterance its units, its mel spectrogram and what its style is heard in.
 
 A data directory has the spectrograms in feats.scp, the units in units.txt, and in styles.scp what a speaker encoder
-reads of each utterance; conf/ says how each was made.
+reads of each utterance, bands of frames, and in the last column the utterance's level; conf/ says how each was made.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Speech(NamedTuple):
         unit_lengths: (B,) on the CPU.
         mels: (B, T, bands), 0 beyond an utterance's end.
         mel_lengths: (B,) on the CPU.
-        styles: (B, style) vectors, or pieces of what they are heard in, (B, S, its bands).
+        styles: (B, style), or pieces of what they are heard in, (B, S, bands + 1).
     """
 
     units: Tensor
@@ -51,8 +51,8 @@ class SpeechStore:
 
     Attributes:
         utterances, lengths, device, digest: as of `FeatureStore`; lengths are frames of the spectrograms.
-        dim: bands of a spectrogram, and of what styles are heard in.
-        styles: of each utterance, (its frames, bands) float32 on the CPU.
+        dim: bands of a spectrogram, and columns of what styles are heard in.
+        styles: of each utterance, (its frames, bands + 1) float32 on the CPU.
         num_units: how many units the codebook has.
     """
 
@@ -61,7 +61,7 @@ class SpeechStore:
     def __init__(
         self, mels: FeatureStore, units: Sequence[np.ndarray], styles: Sequence[np.ndarray], num_units: int
     ) -> None:
-        """`units` has (m,) integers of each utterance, `styles` (its frames, bands)."""
+        """`units` has (m,) integers of each utterance, `styles` (its frames, bands + 1)."""
         self._mels, self.num_units = mels, num_units
         self.utterances, self.lengths, self.device = mels.utterances, mels.lengths, mels.device
         self.units = [torch.from_numpy(each) for each in units]
@@ -85,7 +85,7 @@ class SpeechStore:
         return self._mels.means()
 
     def pieces(self, indices: np.ndarray, longest: int, random: np.random.Generator) -> Tensor:
-        """Return a piece of what the styles of utterances are heard in, (B, S, bands), all as long as the shortest.
+        """Return a piece of what the styles of utterances are heard in, (B, S, bands + 1), all as long as the shortest.
 
         It has `longest` frames at most, and begins where `random` says.
         """
@@ -128,7 +128,7 @@ def speech_digest(data: Sequence[str | os.PathLike[str]]) -> str:
 
 
 def read_styles(data: Sequence[str | os.PathLike[str]], utterances: Sequence[str]) -> list[np.ndarray]:
-    """Return what the styles of utterances are heard in, (its frames, bands) float32 of each."""
+    """Return what the styles of utterances are heard in, (its frames, bands + 1) float32 of each."""
     found = {utterance: matrix for folder in data for utterance, matrix in read_arks(Path(folder) / STYLES)}
     where = " ".join(map(str, data))
     if missing := [utterance for utterance in utterances if utterance not in found]:

@@ -34,11 +34,13 @@ class SpeakerEncoder(nn.Module):
     """A speaker encoder: what a reader makes of a waveform, to a vector.
 
     Attributes:
+        bands: numbers of a frame.
         dim: numbers of a vector.
         piece: the most frames of an utterance that training takes.
         built_from: plain values that `build_speaker_encoder` makes the same network of.
     """
 
+    bands: int
     dim: int
     piece: int
     built_from: dict[str, Any]
@@ -56,7 +58,8 @@ class Ecapa(SpeakerEncoder):
     def __init__(self, sizes: dict[str, Any]) -> None:
         super().__init__()
         self.network = speechbrain_class("models.ECAPA_TDNN", "ECAPA_TDNN")(**sizes)
-        self.dim, self.built_from = sizes["lin_neurons"], {"kind": "ecapa", "sizes": sizes}
+        self.bands, self.dim = sizes["input_size"], sizes["lin_neurons"]
+        self.built_from = {"kind": "ecapa", "sizes": sizes}
 
     def forward(self, frames: Tensor) -> Tensor:
         return self.network(frames)[:, 0]
@@ -65,7 +68,7 @@ class Ecapa(SpeakerEncoder):
 class Ge2e(SpeakerEncoder):
     """An LSTM, its last state through a linear layer, and the mean over pieces, of unit length."""
 
-    piece = _PIECE
+    bands, piece = _BANDS, _PIECE
 
     def __init__(self, dim: int, width: int, layers: int) -> None:
         super().__init__()

@@ -35,4 +35,4 @@ def is_speaker_folder(path: str | os.PathLike[str]) -> bool:
 def describe(path: str | os.PathLike[str]) -> str:
     """Return the encoder's kind and a hash of its files, as conf/styles.conf has them."""
     kind, files = speaker_files(path)
-    return f"--speaker-encoder={kind}-{fingerprint(*files)[:16]}\n--level=rms\n"
+    return f"--speaker-encoder={kind}-{fingerprint(*files)[:16]}\n"

@@ -2,8 +2,9 @@
 
 Its attention is the location-sensitive one of Chorowski et al. (NeurIPS 2015). What it reads are encoded units, each
 beside the utterance's style: since the weights of attention sum to 1, what it finds ends in the style itself, whatever
-it attends to. So what the LSTMs' gates take of the style is computed once, and in training the loop over frames has in
-it only what depends on the frame before; the weights' gradients are computed after it.
+it attends to. (At the first frame, before which it attended to nothing, the style is there too.) So what the LSTMs'
+gates take of the style is computed once, and in training the loop over frames has in it only what depends on the frame
+before; the weights' gradients are computed after it.
 """
 
 from __future__ import annotations
@@ -60,14 +61,14 @@ class Decoder(nn.Module):
             own: as of `ser.nets.synthesis.Synthesiser.forward`.
         """
         steps = _Steps(self, memory, style, lengths)
-        seen = self.prepared(F.pad(mels, (0, 0, 1, 0))[:, :-1].transpose(0, 1))
+        seen = steps.prepared(F.pad(mels, (0, 0, 1, 0))[:, :-1].transpose(0, 1))
         frames = len(seen)
         begins = [0, *((torch.rand(frames - 1) < own).nonzero()[:, 0] + 1).tolist()] if own else [0]
         said: list[tuple[Tensor, Tensor, Tensor]] = []
         for begin, end in zip(begins, [*begins[1:], frames], strict=True):
             inputs = seen[begin:end]
             if begin:
-                inputs = torch.cat([self.prepared(said[-1][0][-1:].detach()), inputs[1:]])
+                inputs = torch.cat([steps.prepared(said[-1][0][-1:].detach()), inputs[1:]])
             said.append(steps.say(inputs))
         return tuple(torch.cat(parts).transpose(0, 1) for parts in zip(*said, strict=True))
 
@@ -86,7 +87,7 @@ class Decoder(nn.Module):
                 steps.keep(left.to(memory.device))
                 draws.keep(left)
                 rows, frame, going = rows[left], frame[:, left.to(memory.device)], going[left]
-            frame, stop, attention = steps.say(self.prepared(frame, next(draws)))
+            frame, stop, attention = steps.say(steps.prepared(frame, next(draws)))
             said.append((rows, frame[0], attention[0]))
             frames[rows] += going
             stopped[rows] |= going & (stop[0].sigmoid() > _STOPS).cpu()
@@ -94,19 +95,6 @@ class Decoder(nn.Module):
         for number, (rows, frame, attention) in enumerate(said):
             mels[number, rows], weights[number, rows] = frame, attention
         return mels.transpose(0, 1), weights.transpose(0, 1), frames, stopped
-
-    def prepared(self, frames: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Return what the attention LSTM's gates take of frames, (T, B, bands), by way of the prenet: (T, gates, B).
-
-        Half of the prenet is dropped, in training and after: chosen anew, or as `kept` has it, (2, B, its width).
-        """
-        x = frames
-        for number, layer in enumerate(self.prenet):
-            x = layer(x).relu()
-            x = F.dropout(x, 0.5, True) if kept is None else x * kept[number] * 2
-        cell = self.attention_lstm
-        gates = F.linear(x, cell.weight_ih[:, : x.shape[-1]], cell.bias_ih + cell.bias_hh)
-        return gates.transpose(1, 2).contiguous()
 
 
 class _Steps:
@@ -126,21 +114,33 @@ class _Steps:
         self.context, self.weights = memory.new_zeros(size, batch), memory.new_zeros(batch, length)
         self.heard = torch.zeros_like(self.keys)  # what attention at all frames so far adds to the energies
         self.style = style.T
-        before = cell.weight_ih.shape[1] - size - len(self.style)  # what its gates take of the frame comes first
-        _, of_memory, of_style = cell.weight_ih.split([before, size, len(self.style)], 1)
+        before = cell.weight_ih.shape[1] - size - len(self.style)
+        self.of_frame, of_memory, of_style = cell.weight_ih.split([before, size, len(self.style)], 1)
         self.attending = _Lstm(of_memory, cell.weight_hh, batch)
-        self.attending_in_style = of_style @ self.style
+        self.attending_in_style = of_style @ self.style + (cell.bias_ih + cell.bias_hh)[:, None]
         of_memory, of_style = lstm.weight_ih.tensor_split([lstm.weight_ih.shape[1] - len(self.style)], 1)
         self.speaking = _Lstm(of_memory, lstm.weight_hh, batch)
         self.speaking_in_style = of_style @ self.style + (lstm.bias_ih + lstm.bias_hh)[:, None]
 
+    def prepared(self, frames: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Return what the attention LSTM's gates take of frames, (T, B, bands), and of the style: (T, gates, B).
+
+        Frames come by way of the prenet, half of which is dropped, in training and after: chosen anew, or as `kept` has
+        it, (2, B, its width).
+        """
+        x = frames
+        for number, layer in enumerate(self.decoder.prenet):
+            x = layer(x).relu()
+            x = F.dropout(x, 0.5, True) if kept is None else x * kept[number] * 2
+        return (F.linear(x, self.of_frame) + self.attending_in_style.T).transpose(1, 2).contiguous()
+
     def say(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Go on by some frames, of which `inputs` are the `prepared` ones before them, (T, gates, B).
+        """Go on by some frames, `inputs` being `prepared` of those before them, (T, gates, B).
 
         Returns:
             The frames (T, B, bands), logits of the stop token (T, B), and attention (T, B, U).
         """
-        found = [self._attend(gates) for gates in (inputs + self.attending_in_style).unbind()]
+        found = [self._attend(gates) for gates in inputs.unbind()]
         hidden, context, attention = (torch.stack(parts) for parts in zip(*found, strict=True))
         decoder = self.decoder
         hidden = F.dropout(hidden, decoder.dropout, decoder.training)
@@ -149,8 +149,8 @@ class _Steps:
         else:
             gates = self.speaking.of_input @ torch.cat([hidden, context], 1) + self.speaking_in_style
             hidden = torch.stack([self.speaking(each) for each in gates.unbind()])
-        found = [F.dropout(hidden, decoder.dropout, decoder.training), context, self.style.expand(len(inputs), -1, -1)]
-        out = torch.cat(found, 1).transpose(1, 2)
+        hidden = F.dropout(hidden, decoder.dropout, decoder.training)
+        out = torch.cat([hidden, context, self.style.expand(len(inputs), -1, -1)], 1).transpose(1, 2)
         return decoder.mel(out), decoder.stop(out)[..., 0], attention
 
     def keep(self, rows: Tensor) -> None:

@@ -111,7 +111,7 @@ def transfer(model: nn.Module, donor: str | os.PathLike[str], front_end: str) ->
     """
     checkpoint = load_donor(donor)
     require_front_end(front_end, checkpoint["front_end"], "the training data", donor, "make the features alike (run.sh "
-                      "--mfcc-config, --cmn)")
+                      "--mfcc-config, --cmn), or pre-train again")
     output = tuple(f"{layer}." for layer in model.output_layers)
     weights = {name: value for name, value in checkpoint["model"].items() if not name.startswith(output)}
     own = {name: value for name, value in model.state_dict().items() if not name.startswith(output)}

@@ -70,13 +70,13 @@ class SpeechSynthesis:
         self.digest = fingerprint(inputs_hash(self.run, content), options.identity())
         torch.manual_seed(options.seed)
         network = self.system.networks[options.network].build(self.train.dim, len(self.classes), options)
+        self.network = network.to(self.device)
         if not is_speaker_folder(options.init):
             transfer(network, options.init, self.front_end)
-        else:  # the mean spectrum, which is far from 0, need not be learnt
+        else:  # the mean spectrum, which is far from 0, need not be learnt, nor what styles have in common
             network.decoder.mel.bias.data.copy_(self.train.means())
-            some = np.unique(np.linspace(0, len(self.train.lengths) - 1, _STYLES).astype(int))
-            network.standardise(styles_of(network.eval(), self.train, some))
-        self.network = network.to(self.device)
+            some = np.unique(np.linspace(0, self.examples - 1, _STYLES).astype(int))
+            network.standardise(styles_of(network.eval(), self.train, self.plans.utterances[some]))
         freeze(self.network, options)
         self.parallel = self.world.parallel(self.network)
         self.optimiser = make_optimiser(self.network, options)

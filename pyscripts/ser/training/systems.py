@@ -239,6 +239,9 @@ def _synthesiser(
         style = load_speaker_encoder(options.init)
     else:
         style = build_speaker_encoder(style_encoder or _built_from(options.init, "style_encoder")["style_encoder"])
+    if dim[1] != style.bands + 1:
+        raise SerError(f"styles.scp has {dim[1]} columns, which are to be the {style.bands} that the speaker encoder "
+                       "reads and the level; make it again by the same encoder (steps/make_styles.sh)")
     return Synthesiser(style, options.width, units, dim[0], options.postnet == "true", options.dropout)
 
 
