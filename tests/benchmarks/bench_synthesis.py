@@ -2,9 +2,9 @@
 """EmoAug's synthesis network: frames a second in training and generating, beside torchaudio's Tacotron 2.
 
 Both have the same widths, as many parameters, and the same made utterances, as long as RAVDESS's: 188 frames on
-average, half as many units. Styles, which torchaudio's has not, are of no numbers in ours. torchaudio's takes
-utterances in the order they come, as its loop does; ours in batches of like lengths. What generates stops at each
-utterance's own length in ours, and at the batch's last in torchaudio's. Frames are those of utterances, not of padding.
+average, half as many units. torchaudio's reads styles beside its encoded units. It takes utterances in the order they
+come, as its loop does; ours in batches of like lengths. What generates stops at each utterance's own length in ours,
+and at the batch's last in torchaudio's. Frames are those of utterances, not of padding.
 
 Usage: python3 tests/benchmarks/bench_synthesis.py [--width N] [--batch-size N] [--utterances N] [--device D] …
 """
@@ -16,33 +16,49 @@ import statistics
 import warnings
 
 import torch
+import torch.nn.functional as F
 from common import interleaved, markdown, parse_options, ratio, report
-from torch import Tensor
+from torch import Tensor, nn
 from torchaudio.models import Tacotron2
 
 from ser.base.errors import run_main
-from ser.nets import synthesis
+from ser.nets import synthesis, tacotron_decoder
 from ser.nets.layout import within
 from ser.nets.synthesis import BANDS, UNITS, Synthesiser, synthesis_losses
 from ser.training.device import set_up_device
 
 
+class BesideStyle(nn.Module):
+    """torchaudio's encoder, each of whose units has the style beside it, as EmoAug's have."""
+
+    def __init__(self, encoder: nn.Module, style: int) -> None:
+        super().__init__()
+        self.encoder, self.style = encoder, style
+
+    def forward(self, units: Tensor, lengths: Tensor) -> Tensor:
+        return F.pad(self.encoder(units, lengths), (0, self.style), value=1.0)
+
+
 def main() -> None:
     def more(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--width", type=int, default=128, metavar="N", help="(default: %(default)s)")
+        parser.add_argument("--style", type=int, default=257, metavar="N", help="size of a style (default: GE2E's, "
+                            "%(default)s)")
         parser.set_defaults(batch_size=16)
 
     args = parse_options(__doc__, 64, 3, more)
     device = set_up_device(args.device)
     torch.manual_seed(0)
     frames = (188 + 40 * torch.randn(args.utterances)).clamp(80, 320).long()
-    synthesis._STOPS, width = 2.0, args.width  # lengths are given
-    ours = Synthesiser(0, width).to(device)
-    theirs = Tacotron2(
-        n_symbol=UNITS, symbol_embedding_dim=width, encoder_embedding_dim=width, decoder_rnn_dim=2 * width,
+    tacotron_decoder._STOPS, width = 2.0, args.width  # lengths are given
+    ours = Synthesiser(args.style, width).to(device)
+    theirs, wider = (Tacotron2(
+        n_symbol=UNITS, symbol_embedding_dim=width, encoder_embedding_dim=size, decoder_rnn_dim=2 * width,
         attention_rnn_dim=2 * width, attention_hidden_dim=width // 4, prenet_dim=width // 2,
         postnet_embedding_dim=width, gate_threshold=2.0,
-    ).to(device)
+    ) for size in (width, width + args.style))
+    theirs.encoder, theirs.decoder = BesideStyle(theirs.encoder, args.style), wider.decoder
+    theirs.to(device)
     in_order, by_length = frames.split(args.batch_size), frames.sort().values.split(args.batch_size)
 
     def data(lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -54,7 +70,7 @@ def main() -> None:
         ours.train()
         for lengths in by_length:
             units, unit_lengths, mels, mel_lengths = data(lengths)
-            said = ours(units, unit_lengths, mels, mel_lengths, torch.zeros(len(units), 0, device=device))
+            said = ours(units, unit_lengths, mels, mel_lengths, torch.ones(len(units), args.style, device=device))
             synthesis_losses(said, mels, unit_lengths).mean().backward()
 
     def train_theirs() -> None:
@@ -70,7 +86,7 @@ def main() -> None:
         ours.eval()
         for lengths in by_length:
             units, unit_lengths, _, limits = data(lengths)
-            styles = torch.zeros(len(units), 0, device=device)
+            styles = torch.ones(len(units), args.style, device=device)
             made = ours.generate(units, unit_lengths, styles, limits, range(len(units)))
             assert torch.equal(within(made.lengths, device).sum(1).cpu(), limits)
 

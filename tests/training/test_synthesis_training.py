@@ -124,6 +124,8 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, shell) -> None:
     assert len(one) == len(two) == 2
     for a, b in zip(one, two, strict=True):
         assert (a["loss"], a["dev_loss"]) == pytest.approx((b["loss"], b["dev_loss"]), rel=0.1)
+    means = [load_checkpoint(tmp_path / name / "last.pt")["model"]["style_means"] for name in ("one", "two")]
+    assert torch.allclose(*means, atol=1e-5)
 
 
 def test_fine_tuning_starts_from_the_network_and_trains_a_critic(data, trained: Path, tmp_path: Path) -> None:
