@@ -124,6 +124,14 @@ def test_a_network_from_before_styles_had_a_level_is_refused(data: Path, model: 
     assert "--level=rms" in said and "train it again" in said and "Traceback" not in said
 
 
+def test_a_network_with_layers_of_another_size_is_refused(data: Path, model: Path, shell, tmp_path: Path) -> None:
+    old = torch.load(model, weights_only=True)
+    old["model"]["decoder.prenet.0.weight"] = torch.zeros(8, BANDS)
+    torch.save(old, model)
+    said = shell(f"steps/convert_data_dir.sh --nj 1 --model {model} {data} {tmp_path}/out", ok=False).stderr
+    assert "decoder.prenet.0.weight" in said and "train it again" in said and "Traceback" not in said
+
+
 def test_a_piece_of_a_recording_has_its_own_silence(data: Path, model: Path, shell, tmp_path: Path) -> None:
     whole = np.concatenate([soundfile.read(data / f"{utterance}.wav", dtype="int16")[0]
                             for utterance in read_table(data / "utt2spk")])

@@ -54,7 +54,7 @@ def main() -> None:
     ours = Synthesiser(args.style, width).to(device)
     theirs, wider = (Tacotron2(
         n_symbol=UNITS, symbol_embedding_dim=width, encoder_embedding_dim=size, decoder_rnn_dim=2 * width,
-        attention_rnn_dim=2 * width, attention_hidden_dim=width // 4, prenet_dim=width // 2,
+        attention_rnn_dim=2 * width, attention_hidden_dim=width // 4, prenet_dim=256,
         postnet_embedding_dim=width, gate_threshold=2.0,
     ) for size in (width, width + args.style))
     theirs.encoder, theirs.decoder = BesideStyle(theirs.encoder, args.style), wider.decoder

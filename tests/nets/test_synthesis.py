@@ -21,7 +21,7 @@ def batch(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     return units, torch.tensor([9, 4, 6]), mels, torch.tensor([20, 11, 15]), torch.randn(3, STYLE, generator=random)
 
 
-def network(**options: bool) -> Synthesiser:
+def network(**options: bool | int) -> Synthesiser:
     torch.manual_seed(0)
     return Synthesiser(STYLE, WIDTH, **options).eval()
 
@@ -37,7 +37,7 @@ def peer_and_ours() -> tuple[Tacotron2, Synthesiser]:
     torch.manual_seed(1)
     peer = Tacotron2(
         n_symbol=200, symbol_embedding_dim=WIDTH, encoder_embedding_dim=WIDTH, decoder_rnn_dim=2 * WIDTH,
-        attention_rnn_dim=2 * WIDTH, attention_hidden_dim=WIDTH // 4, prenet_dim=WIDTH // 2,
+        attention_rnn_dim=2 * WIDTH, attention_hidden_dim=WIDTH // 4, prenet_dim=256,
         postnet_embedding_dim=WIDTH,
     ).eval()
     for module in peer.modules():
@@ -93,7 +93,7 @@ def test_teacher_forced_it_is_torchaudios_tacotron2_with_the_same_weights_and_ha
 def test_generating_with_every_frame_own_is_torchaudios_inference(monkeypatch: pytest.MonkeyPatch) -> None:
     peer, ours = peer_and_ours()
     monkeypatch.setattr("ser.nets.tacotron_decoder._STOPS", 2.0)
-    monkeypatch.setattr("ser.nets.tacotron_decoder._Draws.__next__", lambda self: torch.full((2, 3, WIDTH // 2), 0.5))
+    monkeypatch.setattr("ser.nets.tacotron_decoder._Draws.__next__", lambda self: torch.full((2, 3, 256), 0.5))
     peer.decoder.gate_threshold, peer.decoder.decoder_max_step = 2.0, 12
     units, lengths = batch()[0], torch.full((3,), 9)
     with pytest.warns(UserWarning, match="max decoder steps"), torch.no_grad():
@@ -141,6 +141,40 @@ def test_no_utterance_depends_on_what_it_is_batched_with() -> None:
         assert length == generated.lengths[row] and made.stopped == generated.stopped[row]
         assert torch.allclose(made.mels[0], generated.mels[row, :length], atol=1e-4)
         assert not generated.mels[row, length:].any() and not generated.attention[row, length:].any()
+
+
+@pytest.mark.usefixtures("no_dropout")
+def test_with_a_reduction_factor_each_step_says_frames_after_the_last_of_the_step_before() -> None:
+    model, (units, lengths, mels, frames, styles) = network(postnet=False, reduction=3), batch()
+
+    def said(mels: Tensor) -> Tensor:
+        with torch.no_grad():
+            return model(units, lengths, mels, frames, styles).mels[0]
+
+    first, changed = said(mels), mels.clone()
+    changed[:, [0, 1, 3, 4, 6]] += 1  # what no step reads
+    assert first.shape == (20, 80) and torch.equal(first, said(changed))
+    changed[:, 8] += 1
+    differ = (first != said(changed)).any(1)
+    assert differ[9:].all() and not differ[:9].any()
+
+
+@pytest.mark.usefixtures("no_dropout")
+def test_with_a_reduction_factor_an_utterance_ends_within_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ser.nets.tacotron_decoder._Draws.__next__", lambda self: torch.full((2, 1, 256), 0.5))
+    model, (units, lengths, _, _, styles) = network(reduction=3), batch()
+    model.decoder.stop.weight.data.zero_()
+    model.decoder.stop.bias.data.fill_(-9)
+    limits = torch.tensor([7, 3, 8])
+    made = model.generate(units, lengths, styles, limits, [0, 1, 2])
+    assert made.lengths.tolist() == limits.tolist() and not made.stopped.any() and made.mels.shape == (3, 8, 80)
+    with torch.no_grad():  # the same by way of scheduled sampling
+        freely = model(units, lengths, torch.zeros(3, 8, 80), limits, styles, own=1.0)
+    assert torch.allclose(freely.mels, made.mels, atol=1e-5)
+    assert torch.allclose(freely.attention, made.attention, atol=1e-5)
+    model.decoder.stop.bias.data[1] = 9  # a step's second frame
+    made = model.generate(units, lengths, styles, limits, [0, 1, 2])
+    assert made.lengths.tolist() == [2, 2, 2] and made.stopped.all()
 
 
 def test_another_style_or_seed_changes_the_mel_and_the_same_repeats_it_bit_for_bit(

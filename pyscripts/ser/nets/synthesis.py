@@ -71,6 +71,7 @@ class Synthesiser(nn.Module):
         units, bands: how many units there are, and bands of a mel spectrogram.
         postnet: whether five convolutions correct the decoder's spectrogram.
         dropout: of the semantic encoder and the post-net.
+        reduction: how many frames the decoder says at a step; 1 is Tacotron 2's.
     """
 
     output_layers = ()  # no layer depends on classes, so that fine-tuning takes over all of them
@@ -83,6 +84,7 @@ class Synthesiser(nn.Module):
         bands: int = BANDS,
         postnet: bool = True,
         dropout: float = 0.5,
+        reduction: int = 1,
     ) -> None:
         super().__init__()
         self.encoder = SemanticEncoder(units, width, dropout)
@@ -91,7 +93,7 @@ class Synthesiser(nn.Module):
         size = style if isinstance(style, int) else style.dim + 1
         self.register_buffer("style_means", torch.zeros(size))
         self.register_buffer("style_deviations", torch.ones(size))
-        self.decoder = Decoder(width, size, width, bands)
+        self.decoder = Decoder(width, size, width, bands, reduction)
         self.postnet = Postnet(bands, width, dropout) if postnet else None
 
     def forward(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ser.nets.layout import within
 
+_PRENET = 256  # width of its layers, whatever the width of the rest: half of what comes through is dropped
 _FILTERS, _REACH = 32, 31  # of the convolution over earlier attention: how many, and how wide
 _STOPS = 0.5  # probability of the stop token at which an utterance ends
 _AHEAD = 64  # frames for which dropout is drawn at a time
@@ -33,20 +34,22 @@ class Decoder(nn.Module):
         style: size of a style.
         width: of the network that it is part of; its LSTMs are twice as wide.
         bands: of a spectrogram.
+        reduction: how many frames it says at a step, after the last of the step before (Tacotron's reduction factor).
     """
 
-    def __init__(self, units: int, style: int, width: int, bands: int) -> None:
+    def __init__(self, units: int, style: int, width: int, bands: int, reduction: int = 1) -> None:
         super().__init__()
+        self.bands, self.reduction = bands, reduction
         memory = units + style
         self.prenet = nn.ModuleList(
-            [_linear(bands, width // 2, bias=False), _linear(width // 2, width // 2, bias=False)]
+            [_linear(bands, _PRENET, bias=False), _linear(_PRENET, _PRENET, bias=False)]
         )
-        self.attention_lstm = nn.LSTMCell(width // 2 + memory, 2 * width)
+        self.attention_lstm = nn.LSTMCell(_PRENET + memory, 2 * width)
         self.attention = Attention(2 * width, memory, width // 4)
         self.decoder_lstm = nn.LSTMCell(2 * width + memory, 2 * width)
         self.dropout = 0.1
-        self.mel = _linear(2 * width + memory, bands)
-        self.stop = _linear(2 * width + memory, 1, gain="sigmoid")
+        self.mel = _linear(2 * width + memory, reduction * bands)
+        self.stop = _linear(2 * width + memory, reduction, gain="sigmoid")
 
     def forward(
         self, memory: Tensor, style: Tensor, lengths: Tensor, mels: Tensor, own: float
@@ -61,23 +64,22 @@ class Decoder(nn.Module):
             own: as of `ser.nets.synthesis.Synthesiser.forward`.
         """
         steps = _Steps(self, memory, style, lengths)
-        seen = steps.prepared(F.pad(mels, (0, 0, 1, 0))[:, :-1].transpose(0, 1))
-        frames = len(seen)
-        begins = [0, *((torch.rand(frames - 1) < own).nonzero()[:, 0] + 1).tolist()] if own else [0]
+        seen = steps.prepared(F.pad(mels, (0, 0, 1, 0))[:, : -1 : self.reduction].transpose(0, 1))
+        begins = [0, *((torch.rand(len(seen) - 1) < own).nonzero()[:, 0] + 1).tolist()] if own else [0]
         said: list[tuple[Tensor, Tensor, Tensor]] = []
-        for begin, end in zip(begins, [*begins[1:], frames], strict=True):
+        for begin, end in zip(begins, [*begins[1:], len(seen)], strict=True):
             inputs = seen[begin:end]
             if begin:
                 inputs = torch.cat([steps.prepared(said[-1][0][-1:].detach()), inputs[1:]])
             said.append(steps.say(inputs))
-        return tuple(torch.cat(parts).transpose(0, 1) for parts in zip(*said, strict=True))
+        return tuple(torch.cat(parts).transpose(0, 1)[:, : mels.shape[1]] for parts in zip(*said, strict=True))
 
     def generate(
         self, memory: Tensor, style: Tensor, lengths: Tensor, limits: Tensor, seed: Sequence[int]
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return mels (B, T, bands), attention (B, T, U), frames (B,) and whether the stop token came, (B,)."""
         steps = _Steps(self, memory, style, lengths)
-        frame = memory.new_zeros(1, len(memory), self.mel.out_features)
+        last = memory.new_zeros(1, len(memory), self.bands)
         draws = _Draws(seed, self.prenet[0].out_features, memory.device)
         rows = torch.arange(len(memory))  # which utterances are still being said
         frames, stopped, said = torch.zeros_like(limits), torch.zeros_like(limits, dtype=torch.bool), []
@@ -86,15 +88,20 @@ class Decoder(nn.Module):
                 left = going.nonzero()[:, 0]
                 steps.keep(left.to(memory.device))
                 draws.keep(left)
-                rows, frame, going = rows[left], frame[:, left.to(memory.device)], going[left]
-            frame, stop, attention = steps.say(steps.prepared(frame, next(draws)))
-            said.append((rows, frame[0], attention[0]))
-            frames[rows] += going
-            stopped[rows] |= going & (stop[0].sigmoid() > _STOPS).cpu()
-        mels, weights = (memory.new_zeros(len(said), len(memory), size) for size in (frame.shape[2], memory.shape[1]))
-        for number, (rows, frame, attention) in enumerate(said):
-            mels[number, rows], weights[number, rows] = frame, attention
-        return mels.transpose(0, 1), weights.transpose(0, 1), frames, stopped
+                rows, last = rows[left], last[:, left.to(memory.device)]
+            now, stops, attention = steps.say(steps.prepared(last, next(draws)))
+            said.append((rows, now, attention))
+            last = now[-1:]
+            for stop in (stops.sigmoid() > _STOPS).cpu():
+                going = ~stopped[rows] & (frames[rows] < limits[rows])
+                frames[rows] += going
+                stopped[rows] |= going & stop
+        shape = len(said), self.reduction, len(memory)
+        mels, weights = (memory.new_zeros(*shape, size) for size in (self.bands, memory.shape[1]))
+        for number, (rows, now, attention) in enumerate(said):
+            mels[number][:, rows], weights[number][:, rows] = now, attention
+        mels, weights = (each.flatten(0, 1)[: frames.max()].transpose(0, 1) for each in (mels, weights))
+        return mels, weights, frames, stopped
 
 
 class _Steps:
@@ -135,10 +142,11 @@ class _Steps:
         return (F.linear(x, self.of_frame) + self.attending_in_style.T).transpose(1, 2).contiguous()
 
     def say(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Go on by some frames, `inputs` being `prepared` of those before them, (T, gates, B).
+        """Go on by some steps, `inputs` being `prepared` of the frame before each, (S, gates, B).
 
         Returns:
-            The frames (T, B, bands), logits of the stop token (T, B), and attention (T, B, U).
+            Of their T frames, S times the decoder's reduction: mels (T, B, bands), logits of the stop token (T, B), and
+            attention (T, B, U), the step's.
         """
         found = [self._attend(gates) for gates in inputs.unbind()]
         hidden, context, attention = (torch.stack(parts) for parts in zip(*found, strict=True))
@@ -151,7 +159,9 @@ class _Steps:
             hidden = torch.stack([self.speaking(each) for each in gates.unbind()])
         hidden = F.dropout(hidden, decoder.dropout, decoder.training)
         out = torch.cat([hidden, context, self.style.expand(len(inputs), -1, -1)], 1).transpose(1, 2)
-        return decoder.mel(out), decoder.stop(out)[..., 0], attention
+        mels, stops = (made.unflatten(2, (decoder.reduction, -1)).transpose(1, 2).flatten(0, 1)
+                       for made in (decoder.mel(out), decoder.stop(out)))
+        return mels, stops[..., 0], attention.repeat_interleave(decoder.reduction, 0)
 
     def keep(self, rows: Tensor) -> None:
         """Go on with some of the utterances, (B',)."""

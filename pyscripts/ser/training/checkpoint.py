@@ -73,11 +73,19 @@ def load_model(path: str | os.PathLike[str], device: torch.device) -> tuple[nn.M
 
 
 def build_model(checkpoint: Mapping[str, Any], device: torch.device) -> nn.Module:
-    """Return the network of a checkpoint's `options`, `dim`, `classes`, weights (`model`) and `built_from` if any."""
+    """Return the network of a checkpoint's `options`, `dim`, `classes`, weights (`model`) and `built_from` if any.
+
+    Raises:
+        SerError: the weights are those of another version's network.
+    """
     options = TrainOptions(**checkpoint["options"])
     network = SYSTEMS[options.system].networks[options.network]
     model = network.build(checkpoint["dim"], len(checkpoint["classes"]), options, **checkpoint.get("built_from", {}))
-    model.load_state_dict(checkpoint["model"])
+    try:
+        model.load_state_dict(checkpoint["model"])
+    except RuntimeError as error:
+        raise SerError(f"{options.system}-{options.network}: the weights do not fit this version's network "
+                       f"({str(error).splitlines()[1].strip()[:120]}); train it again") from error
     return model.to(device).eval()
 
 

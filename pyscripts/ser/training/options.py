@@ -45,6 +45,7 @@ FUNCTIONALS = ("mean", "deviation", "percentiles", "slope", "change")
 KERNELS = ("linear", "rbf")
 _POSITIVE = (
     "batch_size", "learning_rate", "critic_rate", "step_epochs", "step_factor", "scale", "crop", "width", "layers",
+    "reduction_factor",
 )
 _UPDATES = ("min_updates", "copypaste_updates")  # what raises epochs, where a corpus is small
 _TYPES = {"int": int, "float": (int, float), "int | float": (int, float), "str": str}
@@ -118,6 +119,7 @@ class TrainOptions:
     longest: int = 750
     layers: int = 1
     postnet: str = "true"
+    reduction_factor: int = 1
     guided_attention: float = 0.0
     own_frames: float = 0.0
     own_from: int = 10_000

@@ -74,7 +74,7 @@ class SpeechSynthesis:
         if not is_speaker_folder(options.init):
             transfer(network, options.init, self.front_end)
         else:  # the mean spectrum, which is far from 0, need not be learnt, nor what styles have in common
-            network.decoder.mel.bias.data.copy_(self.train.means())
+            network.decoder.mel.bias.data.copy_(self.train.means().repeat(options.reduction_factor))
             some = np.unique(np.linspace(0, self.examples - 1, _STYLES).astype(int))
             network.standardise(styles_of(network.eval(), self.train, self.plans.utterances[some]))
         freeze(self.network, options)

@@ -242,7 +242,8 @@ def _synthesiser(
     if dim[1] != style.bands + 1:
         raise SerError(f"styles.scp has {dim[1]} columns, which are to be the {style.bands} that the speaker encoder "
                        "reads and the level; make it again by the same encoder (steps/make_styles.sh)")
-    return Synthesiser(style, options.width, units, dim[0], options.postnet == "true", options.dropout)
+    return Synthesiser(style, options.width, units, dim[0], options.postnet == "true", options.dropout,
+                       options.reduction_factor)
 
 
 def _cyclegan(dim: int, emotions: int, options: TrainOptions) -> nn.Module:
@@ -327,8 +328,8 @@ _OF_IMAGES = (
     "time_mask_width", "frequency_masks", "frequency_mask_width", "precision",
 )
 _OF_SYNTHESIS = (
-    *_OF_LOOP, "init", "freeze", "clip", "width", "dropout", "postnet", "longest", "guided_attention", "own_frames",
-    "own_from", "own_until", "adversarial", "critic_rate", "fakes",
+    *_OF_LOOP, "init", "freeze", "clip", "width", "dropout", "postnet", "longest", "reduction_factor",
+    "guided_attention", "own_frames", "own_from", "own_until", "adversarial", "critic_rate", "fakes",
 )
 _OF_CONVERSION = (*_OF_LOOP, "width", "critic_rate")
 _TDNN = Network("Kaldi's x-vector network (Snyder et al., ICASSP 2018)", _tdnn)
