@@ -38,6 +38,7 @@ from ser.apps.recogniser import Recogniser
 from ser.base.arguments import positive
 from ser.base.errors import SerError, run_main
 from ser.base.files import write_text
+from ser.base.pcm import INT16_SCALE
 from ser.base.progress import progress
 from ser.data.arks import read_arks
 from ser.data.audio import UtteranceReader, Waveform, resample
@@ -51,7 +52,6 @@ from ser.nets.transcriber import Transcriber
 from ser.nets.vocoder import load_vocoder
 from ser.nets.vocoder_folder import MelOptions, read_vocoder_folder
 
-_INT16_SCALE = 32768.0
 _SEMITONES = 12 / np.log(2)  # in a unit of log F0
 
 
@@ -114,7 +114,7 @@ class Judged:
         for name in progress(names, len(names), "measuring F0", "copy"):
             waveform = self.waveforms[name]
             speech = waveform[speech_range(waveform, RATE)]
-            f0, _ = world().dio(speech.astype(np.float64) / _INT16_SCALE, RATE)
+            f0, _ = world().dio(speech.astype(np.float64) / INT16_SCALE, RATE)
             if (f0 > 0).any():
                 pitches[self.sources[name]].append(np.log(f0[f0 > 0]).mean() * _SEMITONES)
             seconds[self.sources[name]].append(len(speech))
@@ -136,7 +136,7 @@ class Judged:
         for name, mel in progress(mels.items(), len(mels), "vocoded recordings", "utt"):
             before, after = silence_around(self.originals[name], RATE)
             with torch.inference_mode():
-                samples = _INT16_SCALE * sound(torch.from_numpy(mel)).numpy()
+                samples = INT16_SCALE * sound(torch.from_numpy(mel)).numpy()
             found[name] = np.concatenate([before, resample(samples, options.sample_rate, RATE), after])
         return found
 

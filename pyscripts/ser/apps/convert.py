@@ -16,11 +16,11 @@ from torch.nn.utils.rnn import pad_sequence
 from ser.apps.converted import Outcome
 from ser.augment.style_copies import StyleCopy
 from ser.base.files import atomic_path
+from ser.base.pcm import INT16_SCALE
 
 ATTEMPTS = 3  # styles that are tried before a copy is given up
 LONGEST, SHORTEST = 2.0, 0.5  # frames of a copy, in those of its source
 _LEAST_SECONDS = 0.1
-_INT16_SCALE = 32768.0
 _SILENCE_DB = -70.0  # root mean square of a waveform from -1 to 1, below which nothing is heard; corpora have -60
 _FOCUS, _MONOTONE, _COVERED, _END = 0.2, 0.9, 0.8, 0.9  # least shares, see `attention_fault`
 
@@ -78,7 +78,7 @@ class Converter:
                     continue
                 around = self.silence[copy.utterance]
                 outcome.silence = sum(map(len, around)) / self.rate
-                before, after = (each / _INT16_SCALE for each in around)
+                before, after = (each / INT16_SCALE for each in around)
                 samples = np.concatenate([before, samples, after])
                 with atomic_path(folder / f"{copy.name}.wav") as temporary:
                     soundfile.write(temporary, samples, self.rate, subtype="PCM_16", format="WAV")

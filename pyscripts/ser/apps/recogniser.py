@@ -14,6 +14,7 @@ import torch
 
 from ser.apps.model_folder import front_end_of, read_model
 from ser.base.errors import SerError
+from ser.base.pcm import INT16_SCALE
 from ser.base.progress import progress
 from ser.data.audio import DecodedAudio, cut, decode_any
 from ser.features.store import FeatureStore, WaveformStore
@@ -22,8 +23,6 @@ from ser.training.checkpoint import build_model
 from ser.training.device import set_up_device
 from ser.training.evaluation import posteriors
 from ser.training.options import TrainOptions
-
-_INT16_SCALE = np.float32(32768)
 
 Source = str | os.PathLike[str] | tuple[np.ndarray, int]
 
@@ -155,7 +154,7 @@ class Recogniser:
         samples, rate = source
         if samples.size == 0 or samples.ndim not in (1, 2) or not np.isfinite(samples).all():
             raise SerError(f"samples of shape {samples.shape} must be (n,) or (n, channels), finite, and at least one")
-        scale = np.float32(1) if np.issubdtype(samples.dtype, np.integer) else _INT16_SCALE
+        scale = np.float32(1) if np.issubdtype(samples.dtype, np.integer) else INT16_SCALE
         wide = samples.astype(np.float32) * scale
         if wide.ndim == 2:
             wide = wide.mean(1) if channel < 0 else np.ascontiguousarray(wide[:, channel])

@@ -19,6 +19,7 @@ from ser.apps.clips import clips
 from ser.augment.copypaste import SCHEMES
 from ser.base.errors import SerError
 from ser.base.files import write_text
+from ser.base.pcm import INT16_SCALE
 from ser.base.progress import progress
 from ser.data.audio import is_pipe, read_audio, read_utterances
 from ser.scoring.predictions import read_predictions
@@ -133,5 +134,5 @@ class _Sounds:
 def _as_address(samples: np.ndarray, rate: int, seconds: float) -> str:
     """Return the first seconds of (samples,) float32 at int16 scale as an address that holds them, as Ogg Vorbis."""
     with io.BytesIO() as file:
-        soundfile.write(file, samples[: int(seconds * rate)] / 32768, rate, format="OGG", subtype="VORBIS")
+        soundfile.write(file, samples[: int(seconds * rate)] / INT16_SCALE, rate, format="OGG", subtype="VORBIS")
         return "data:audio/ogg;base64," + base64.b64encode(file.getvalue()).decode()

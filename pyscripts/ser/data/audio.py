@@ -22,11 +22,11 @@ import soundfile
 from ser.base.errors import SerError
 from ser.base.files import is_lfs_pointer
 from ser.base.kaldi_tables import read_table
+from ser.base.pcm import INT16_SCALE
 
 if TYPE_CHECKING:  # importing torch takes a second, and many programs that read audio never resample
     from torchaudio.transforms import Resample
 
-_INT16_SCALE = np.float32(32768)
 _UNKNOWN_SIZES = {0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF}  # data sizes in headers of WAV that was written to a pipe
 OVERSHOOT_SECONDS = 0.5  # a segment may end this much after its recording, as in Kaldi's extract-segments
 
@@ -152,7 +152,7 @@ def _decode(source: str | BinaryIO, name: str, channel: int) -> DecodedAudio:
     else:
         if not np.isfinite(samples).all():
             raise AudioError(f"{name}: has NaN or infinite samples; convert it again")
-        samples *= _INT16_SCALE
+        samples *= INT16_SCALE
     if channels > 1:
         if channel >= channels:
             raise AudioError(f"{name}: has {channels} channels, so none numbered {channel}; change --channel")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ser.base.pcm import INT16_SCALE
 from ser.nets.vocoder_folder import MelOptions
 
 if TYPE_CHECKING:
     from torchaudio.transforms import MelSpectrogram
 
 CONF = "conf/mel.conf"
-_INT16_SCALE = 32768.0
 _FLOOR = 1e-5  # below which a magnitude is taken for this one
 _WINDOW, _MARGIN, _RANGE_DB = 0.02, 0.05, 35.0
 
@@ -40,7 +40,7 @@ class LogMel:
         """Turn a waveform (n,) float32 at int16 scale into (1 + n // hop, bands) float32."""
         import torch
 
-        bands = self._transform(torch.from_numpy(np.ascontiguousarray(samples)) / _INT16_SCALE)
+        bands = self._transform(torch.from_numpy(np.ascontiguousarray(samples)) / INT16_SCALE)
         return bands.clamp(min=_FLOOR).log().T.contiguous().numpy()
 
 

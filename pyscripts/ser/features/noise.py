@@ -19,6 +19,7 @@ import soundfile
 
 from ser.base.errors import SerError
 from ser.base.kaldi_tables import read_table
+from ser.base.pcm import INT16_SCALE
 from ser.data.audio import decode, resample
 
 _KEPT_SECONDS = 10.0  # files up to this length are decoded whole and kept; of longer ones only the piece is read
@@ -241,7 +242,7 @@ def _read(path: str, first: int, count: int) -> np.ndarray:
         )
     if not np.isfinite(samples).all():
         raise SerError(f"{path}: holds samples that are NaN or infinite; take the file out of the noise list")
-    return (samples if samples.ndim == 1 else samples.mean(axis=1)) * np.float32(32768)
+    return (samples if samples.ndim == 1 else samples.mean(axis=1)) * np.float32(INT16_SCALE)
 
 
 def _reason(error: soundfile.SoundFileError) -> str:

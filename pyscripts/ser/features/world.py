@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from ser.base.errors import SerError
+from ser.base.pcm import INT16_SCALE
 from ser.nets.world_columns import APERIODICITY, CEPSTRUM, COEFFICIENTS, CONTOUR, LEVEL, SCALES, VOICED
 
 RATE, SHIFT = 16000, 0.005  # Hz; seconds from frame to frame
 CONF = "conf/world.conf"
 DESCRIPTION = f"--sample-rate={RATE}\n--frame-shift={SHIFT:g}\n--mel-cepstrum={COEFFICIENTS}\n--f0-scales={SCALES}\n"
 _LOWEST, _HIGHEST = 71.0, 800.0  # F0 in Hz; the lowest one also decides how long CheapTrick's windows are
-_INT16_SCALE = 32768.0
 
 
 def world() -> Any:
@@ -37,7 +37,7 @@ def analyse(samples: np.ndarray) -> np.ndarray | None:
     Raises:
         SerError: pyworld is not installed.
     """
-    pyworld, waveform = world(), np.ascontiguousarray(samples, np.float64) / _INT16_SCALE
+    pyworld, waveform = world(), np.ascontiguousarray(samples, np.float64) / INT16_SCALE
     f0, times = pyworld.harvest(waveform, RATE, _LOWEST, _HIGHEST, 1000 * SHIFT)
     voiced = f0 > 0
     if not voiced.any():

@@ -20,9 +20,9 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
 from ser.base.errors import SerError
+from ser.base.pcm import INT16_SCALE
 from ser.nets.encoder_folder import ALL, RATE, EncoderConfig, read_encoder_folder
 
-_INT16_SCALE = 32768.0
 _NOT_NEEDED = ("masked_spec_embed", "decoder.")  # parameters that a folder may lack
 
 
@@ -126,7 +126,7 @@ class Encoder(nn.Module):
             CPU.
         """
         frames = self.num_frames(lengths)
-        padded = self._padded(samples / _INT16_SCALE, lengths, frames)
+        padded = self._padded(samples / INT16_SCALE, lengths, frames)
         return padded[_mask(frames, padded.shape[1], padded.device)].to(samples.dtype), frames
 
     def _padded(self, samples: Tensor, lengths: Tensor, frames: Tensor) -> Tensor:

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torchaudio.transforms import MelSpectrogram
 
 from ser.base.errors import SerError
+from ser.base.pcm import INT16_SCALE
 from ser.nets.speaker_folder import ECAPA, GE2E, RATE, speaker_files
 from ser.nets.speechbrain_folder import load_state, read_hyperparams, speechbrain_class
 
-_INT16_SCALE = 32768.0
 _SIZES = {  # of SpeechBrain's published ECAPA-TDNN
     "input_size": 80, "channels": [1024] * 4 + [3072], "kernel_sizes": [5, 3, 3, 3, 1], "dilations": [1, 2, 3, 4, 1],
     "attention_channels": 128, "lin_neurons": 192,
@@ -108,7 +108,7 @@ class SpeakerReader(nn.Module):
 
     def forward(self, samples: Tensor) -> Tensor:
         """Turn a waveform (n,) float32 of 16 kHz at int16 scale, of 25 ms at least, into (T, bands)."""
-        x = samples / _INT16_SCALE
+        x = samples / INT16_SCALE
         if self.kind == "ecapa":
             features = self.features(x[None])[0]
             return features - features.mean(0)

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from ser.base.errors import SerError
+from ser.base.pcm import INT16_SCALE
 from ser.nets.encoder_folder import RATE, read_encoder_folder
 
 TOKENIZER = "tokenizer.json"
 _PROMPT = ("<|startoftranscript|>", "<|en|>", "<|transcribe|>", "<|notimestamps|>")
 _END = "<|endoftext|>"
-_INT16_SCALE = 32768.0
 _TOKENS_PER_SECOND, _MORE_TOKENS = 8, 10  # no speech has more; where Whisper loops it is cut off
 
 
@@ -55,7 +55,7 @@ class Transcriber:
     @torch.inference_mode()
     def __call__(self, samples: np.ndarray) -> str:
         """Return what is said in a waveform, (n,) at int16 scale and 16 kHz, of 30 s at most; '' for nothing."""
-        found = self._extractor(samples / _INT16_SCALE, sampling_rate=RATE, return_tensors="pt")
+        found = self._extractor(samples / INT16_SCALE, sampling_rate=RATE, return_tensors="pt")
         encoded = self._model.model.encoder(found["input_features"].to(self._device))
         tokens, said, past = list(self._prompt), [], None
         for _ in range(int(_TOKENS_PER_SECOND * len(samples) / RATE) + _MORE_TOKENS):
