@@ -59,6 +59,10 @@ def main() -> None:
         parser.error("name recordings, or a --table of them")
     if args.table and args.same_speaker == "true":
         parser.error("a --table says who speaks; --same-speaker is for files")
+    if args.plot:
+        from ser.scoring.plots import picture_format
+
+        picture_format(args.plot)
     recogniser = Recogniser(args.model, args.device, args.encoder)
     with tempfile.TemporaryDirectory() as folder:
         piped = Path(folder) / "audio"
@@ -69,11 +73,13 @@ def main() -> None:
         else:
             files = list(found(args.files, piped))
             speakers, pieces = ["the same" if args.same_speaker == "true" else file for file in files], None
+        if args.plot and len(files) != 1:
+            raise SerError(f"--plot {args.plot}: draws one recording, not {len(files)}")
         answers = [named(answer, str(piped)) for answer in recogniser.predict(files, args.every, speakers, pieces)]
     WRITERS[args.format]([answer for answer in answers if not answer.error], recogniser.classes)
     sys.stdout.flush()
     if args.plot:
-        draw(args.plot, answers, recogniser.classes)
+        draw(args.plot, answers[0], recogniser.classes)
     for answer in answers:
         if answer.error:
             print(f"predict.py: error: {answer.error}", file=sys.stderr)
@@ -161,21 +167,15 @@ def write_csv(answers: Sequence[Answer], classes: Sequence[str]) -> None:
 WRITERS = {"text": write_text, "json": write_json, "csv": write_csv}
 
 
-def draw(path: Path, answers: Sequence[Answer], classes: Sequence[str]) -> None:
-    """Draw the pieces of the one recording that was asked for.
-
-    Raises:
-        SerError: there are several, or the format is unknown.
-    """
-    if len(answers) != 1:
-        raise SerError(f"--plot {path}: draws one recording, not {len(answers)}")
-    if answers[0].error:
+def draw(path: Path, answer: Answer, classes: Sequence[str]) -> None:
+    """Draw the pieces of a recording, if it could be read."""
+    if answer.error:
         return
     from ser.scoring.plots import course
 
-    times = [(moment.start + moment.end) / 2 for moment in answers[0].along]
-    values = [[moment.probabilities.get(name, float("nan")) for name in classes] for moment in answers[0].along]
-    course(path, answers[0].name, times, values, classes)
+    times = [(moment.start + moment.end) / 2 for moment in answer.along]
+    values = [[moment.probabilities.get(name, float("nan")) for name in classes] for moment in answer.along]
+    course(path, answer.name, times, values, classes)
 
 
 if __name__ == "__main__":

@@ -188,6 +188,10 @@ def test_along_a_file(run_and_wav: tuple[Path, Path], tmp_path: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(out)))
     assert float(rows[1]["start"]) == 0.5 and {"angry", "emotion"} <= rows[0].keys()
     assert "<svg" in (tmp_path / "out.svg").read_text()
+    for plot, files, message in ((tmp_path / "out.doc", (wav,), "must end in one of"),
+                                 (tmp_path / "out.svg", (wav, wav), "draws one recording, not 2")):
+        out, error = predict("--model", run, "--every", "0.5", "--plot", plot, *files, status=1)
+        assert message in error and not out, "before the work"
 
 
 def test_what_ffmpeg_reads(run_and_wav: tuple[Path, Path], tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ class Recogniser:
         samples, rate = source
         if samples.size == 0 or samples.ndim not in (1, 2) or not np.isfinite(samples).all():
             raise SerError(f"samples of shape {samples.shape} must be (n,) or (n, channels), finite, and at least one")
-        scale = np.float32(1) if np.issubdtype(samples.dtype, np.integer) else INT16_SCALE
+        scale = 1 if np.issubdtype(samples.dtype, np.integer) else INT16_SCALE
         wide = samples.astype(np.float32) * scale
         if wide.ndim == 2:
             wide = wide.mean(1) if channel < 0 else np.ascontiguousarray(wide[:, channel])
