@@ -160,6 +160,15 @@ def test_styles_without_a_level_are_refused(data, tmp_path: Path) -> None:
         objective.load()
 
 
+def test_going_on_with_the_weights_of_another_versions_network_is_refused(data, trained: Path, tmp_path: Path) -> None:
+    objective = Trainer(run(data, tmp_path / "run", init=str(data[0].parent / "ge2e")), CPU).objective
+    objective.load()
+    last = load_checkpoint(trained / "last.pt")
+    last["model"]["decoder.prenet.0.weight"] = torch.zeros(8, 80)
+    with pytest.raises(SerError, match=r"last\.pt.*decoder\.prenet\.0\.weight.*train it again"):
+        objective.resume(last)
+
+
 def test_pieces_are_as_long_as_the_shortest_and_begin_anywhere(data) -> None:
     store, indices = SpeechStore.load([data[0]], CPU), np.array([3, 7, 3])
     shortest = min(len(store.styles[index]) for index in indices)

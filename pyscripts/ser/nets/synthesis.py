@@ -1,7 +1,7 @@
 """EmoAug's synthesis network (Qu et al., ICASSP 2024): units and a style to a mel spectrogram, and its discriminator.
 
-Its widths, those of the decoder (`ser.nets.tacotron_decoder`) among them, are all shares of one: 512 is the paper's and
-Tacotron 2's.
+Its widths, those of the decoder (`ser.nets.tacotron_decoder`) among them but for the prenet's, are all shares of one:
+512 is the paper's and Tacotron 2's.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Synthesiser(nn.Module):
     Args:
         style: size of a style; or the encoder of (B, S, bands) to (B, its `dim`) vectors, which is trained with the
             rest. A style then is its vector and, after it, the utterance's level, which speaker encoders are deaf to.
-        width: of the semantic encoder; the decoder's LSTMs are twice as wide, its prenet half, its attention a quarter.
+        width: of the semantic encoder; the decoder's LSTMs are twice as wide, its attention a quarter.
         units, bands: how many units there are, and bands of a mel spectrogram.
         postnet: whether five convolutions correct the decoder's spectrogram.
         dropout: of the semantic encoder and the post-net.

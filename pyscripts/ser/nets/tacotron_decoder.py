@@ -41,9 +41,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.bands, self.reduction = bands, reduction
         memory = units + style
-        self.prenet = nn.ModuleList(
-            [_linear(bands, _PRENET, bias=False), _linear(_PRENET, _PRENET, bias=False)]
-        )
+        self.prenet = nn.ModuleList([_linear(bands, _PRENET, bias=False), _linear(_PRENET, _PRENET, bias=False)])
         self.attention_lstm = nn.LSTMCell(_PRENET + memory, 2 * width)
         self.attention = Attention(2 * width, memory, width // 4)
         self.decoder_lstm = nn.LSTMCell(2 * width + memory, 2 * width)
@@ -83,19 +81,20 @@ class Decoder(nn.Module):
         draws = _Draws(seed, self.prenet[0].out_features, memory.device)
         rows = torch.arange(len(memory))  # which utterances are still being said
         frames, stopped, said = torch.zeros_like(limits), torch.zeros_like(limits, dtype=torch.bool), []
-        while (going := ~stopped[rows] & (frames[rows] < limits[rows])).any():
+        going = limits > 0
+        while going.any():
             if 4 * going.sum() <= 3 * len(going):
                 left = going.nonzero()[:, 0]
                 steps.keep(left.to(memory.device))
                 draws.keep(left)
-                rows, last = rows[left], last[:, left.to(memory.device)]
+                rows, last, going = rows[left], last[:, left.to(memory.device)], going[left]
             now, stops, attention = steps.say(steps.prepared(last, next(draws)))
             said.append((rows, now, attention))
             last = now[-1:]
             for stop in (stops.sigmoid() > _STOPS).cpu():
-                going = ~stopped[rows] & (frames[rows] < limits[rows])
                 frames[rows] += going
                 stopped[rows] |= going & stop
+                going = ~stopped[rows] & (frames[rows] < limits[rows])
         shape = len(said), self.reduction, len(memory)
         mels, weights = (memory.new_zeros(*shape, size) for size in (self.bands, memory.shape[1]))
         for number, (rows, now, attention) in enumerate(said):

@@ -81,12 +81,26 @@ def build_model(checkpoint: Mapping[str, Any], device: torch.device) -> nn.Modul
     options = TrainOptions(**checkpoint["options"])
     network = SYSTEMS[options.system].networks[options.network]
     model = network.build(checkpoint["dim"], len(checkpoint["classes"]), options, **checkpoint.get("built_from", {}))
-    try:
-        model.load_state_dict(checkpoint["model"])
-    except RuntimeError as error:
-        raise SerError(f"{options.system}-{options.network}: the weights do not fit this version's network "
-                       f"({str(error).splitlines()[1].strip()[:120]}); train it again") from error
+    load_weights(model, checkpoint["model"], f"{options.system}-{options.network}")
     return model.to(device).eval()
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Any], where: object) -> None:
+    """Give a network all its weights.
+
+    Args:
+        model: the network.
+        weights: its state.
+        where: what has the weights, for the message.
+
+    Raises:
+        SerError: they are those of another version's network.
+    """
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise SerError(f"{where}: the weights do not fit this version's network "
+                       f"({str(error).splitlines()[-1].strip()[:120]}); train it again") from error
 
 
 def load_donor(donor: str | os.PathLike[str]) -> dict[str, Any]:

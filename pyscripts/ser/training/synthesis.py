@@ -27,7 +27,7 @@ from ser.features.store import in_length_order
 from ser.nets.layout import within
 from ser.nets.speaker_folder import is_speaker_folder
 from ser.nets.synthesis import Discriminator, Synthesis, Synthesiser, synthesis_losses
-from ser.training.checkpoint import transfer
+from ser.training.checkpoint import load_weights, transfer
 from ser.training.distributed import World
 from ser.training.optimiser import freeze, make_optimiser, set_rate_factor, set_training
 from ser.training.run_folder import inputs_hash
@@ -216,7 +216,7 @@ class SpeechSynthesis:
 
     def resume(self, last: dict[str, Any]) -> None:
         """Take up what `state` and `training_state` returned."""
-        self.network.load_state_dict(last["model"])
+        load_weights(self.network, last["model"], f"{self.run.out}/last.pt")
         self.optimiser.load_state_dict(last["optimiser"])
         if self.critic is not None:
             self.critic.load_state_dict(last["critic"])
